@@ -1,0 +1,1 @@
+"""Readers of published corpora: a folder in, a manifest out."""

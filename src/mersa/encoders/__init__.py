@@ -1,0 +1,1 @@
+"""Encoders of words and of sound, and the cache of what they give."""

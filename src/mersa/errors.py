@@ -1,0 +1,49 @@
+"""The mistakes that a user can make, one kind for each thing that can be wrong.
+
+Every message is one sentence: what was wrong, what was seen, what was expected, what to do. The
+command line prints it and exits with 2; anything that is not a `MersaError` is a fault of ours and
+keeps its traceback.
+"""
+
+
+class MersaError(Exception):
+    """A mistake that the user can mend; the message says how."""
+
+
+class AudioError(MersaError, ValueError):
+    """A recording that cannot be read whole."""
+
+
+class ManifestError(MersaError, ValueError):
+    """A manifest, or a table to make one from, that breaks its contract."""
+
+
+class CorpusError(MersaError, ValueError):
+    """A corpus folder that is missing, incomplete or not what it is said to be."""
+
+
+class ProtocolError(MersaError, ValueError):
+    """A protocol that cannot cut this manifest into parts."""
+
+
+class EncoderError(MersaError, ValueError):
+    """An encoder that cannot be found, loaded or used."""
+
+
+class ConfigError(MersaError, ValueError):
+    """A setting that does not exist, or a value that it cannot take."""
+
+
+class RunError(MersaError, ValueError):
+    """A run folder that is unfinished, broken or does not fit."""
+
+
+class ShapeError(MersaError, ValueError):
+    """Arrays whose shapes do not fit each other."""
+
+
+class MissingExtraError(MersaError, ImportError):
+    """An optional part that is not installed."""
+
+    def __init__(self, extra: str, what: str) -> None:
+        super().__init__(f"{what} needs an optional part; install it: pip install 'mersa[{extra}]'")

@@ -1,0 +1,293 @@
+"""The manifest: one table that says what was spoken, by whom, where, and with which emotion.
+
+A corpus reader writes one, every later step reads it. CSV, JSON lines and Parquet hold the same
+columns; columns beyond them are kept as extras.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePosixPath
+
+from mersa.errors import ManifestError
+from mersa.files import write_whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One stretch of speech, its words and its emotion.
+
+    Attributes:
+        id: Unique in the whole manifest.
+        audio: Path of the recording, relative to the manifest's folder; empty if there is none.
+        start_s: Where the utterance begins in the recording, in seconds; None for its beginning.
+        end_s: Where it ends; None for the recording's end.
+        text: The words; empty if there are none.
+        emotion: The emotion word; empty if unlabelled.
+        speaker: Who speaks.
+        dialogue: The conversation that the utterance belongs to.
+        session: The recording session.
+        part: `train`, `validation` or `test` as published; empty if the corpus has no parts.
+        language: BCP 47 tag, as `en`.
+        duration_s: Length in seconds; None if unknown.
+        extras: Every further column, by name.
+    """
+
+    id: str
+    audio: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str = ""
+    emotion: str = ""
+    speaker: str = ""
+    dialogue: str = ""
+    session: str = ""
+    part: str = ""
+    language: str = ""
+    duration_s: float | None = None
+    extras: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        """Return one column by name, of the contract or an extra, as text ("" if absent)."""
+        if name in COLUMNS:
+            value = getattr(self, name)
+            return "" if value is None else str(value)
+        return self.extras.get(name, "")
+
+
+COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "extras")
+"""The columns of the contract, in the order in which they are written."""
+
+PARTS = ("train", "validation", "test")
+_SECONDS = ("start_s", "end_s", "duration_s")
+_PART_NAMES = {"dev": "validation", "val": "validation", "valid": "validation", "eval": "test"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Utterances in sorted order of id, and the folder that their audio paths start from."""
+
+    utterances: tuple[Utterance, ...]
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.utterances)
+
+    def audio_path(self, utterance: Utterance) -> Path | None:
+        """Return the path of an utterance's recording, or None if it has none."""
+        return self.folder / utterance.audio if utterance.audio else None
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the columns of the contract, then every extra, sorted."""
+        extras = {name for utterance in self.utterances for name in utterance.extras}
+        return COLUMNS + tuple(sorted(extras))
+
+
+def make_manifest(utterances: Iterable[Utterance], folder: Path) -> Manifest:
+    """Sort utterances by id and check them.
+
+    Raises:
+        ManifestError: If there are none, an id is empty or stands twice, an audio path leaves the
+            folder, or times are not in order.
+    """
+    ordered = sorted(utterances, key=lambda utterance: utterance.id)
+    if not ordered:
+        raise ManifestError("the manifest holds no utterances; give it at least one row")
+    for one, following in zip(ordered, ordered[1:], strict=False):
+        if one.id == following.id:
+            raise ManifestError(
+                f"id {one.id!r} stands more than once, but ids are unique in a manifest; "
+                "put the part or the file name into the id"
+            )
+    for utterance in ordered:
+        _check(utterance)
+    return Manifest(tuple(ordered), folder)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a manifest from CSV, JSON lines (`.jsonl`) or Parquet.
+
+    Raises:
+        ManifestError: If the file is missing, not UTF-8, lacks the column `id`, or breaks a rule of
+            `make_manifest`; the message names row or column.
+    """
+    rows = read_table(path)
+    columns = set(rows[0]) if rows else set()
+    if rows and "id" not in columns:
+        raise ManifestError(
+            f"{path} has no column 'id' (found: {', '.join(sorted(columns))}); a manifest has "
+            f"{', '.join(COLUMNS)}; make one with: mersa prepare table {path} --out DIR"
+        )
+    missing = [name for name in ("audio", "text") if name in columns]
+    if rows and not missing:
+        raise ManifestError(
+            f"{path} has neither a column 'audio' nor a column 'text' "
+            f"(found: {', '.join(sorted(columns))}); give at least one of them"
+        )
+    try:
+        return make_manifest(
+            (_utterance(row, number) for number, row in enumerate(rows, start=1)),
+            path.parent,
+        )
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest whole or not at all; the suffix chooses CSV, JSON lines or Parquet."""
+    columns = manifest.columns()
+    rows = [{name: utterance.column(name) for name in columns} for utterance in manifest]
+    write_table(rows, columns, path)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read rows of text cells from CSV, TSV, JSON lines or Parquet; an absent value is "".
+
+    Raises:
+        ManifestError: If the file is missing, a folder, empty, of another kind or not UTF-8.
+    """
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder, but a table file was expected; name the file")
+    if not path.exists():
+        raise ManifestError(f"{path} does not exist; make it with: mersa prepare CORPUS --out DIR")
+    if path.stat().st_size == 0:
+        raise ManifestError(f"{path} is empty, but a table with a header was expected")
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise ManifestError(
+            f"{path} ends in {suffix or 'nothing'}, but a table is one of {', '.join(_READERS)}"
+        )
+    try:
+        return _READERS[suffix](path)
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
+            "save it as UTF-8"
+        ) from None
+
+
+def write_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str], path: Path) -> None:
+    """Write rows of text cells whole or not at all; the suffix chooses the format."""
+    columns = list(columns)
+    suffix = path.suffix.lower()
+    with write_whole(path) as partial:
+        if suffix == ".csv":
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+                writer.writeheader()
+                writer.writerows(rows)
+        elif suffix in {".jsonl", ".ndjson"}:
+            with partial.open("w", encoding="utf-8") as file:
+                for row in rows:
+                    file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+        elif suffix == ".parquet":
+            import pandas as pd
+
+            pd.DataFrame(list(rows), columns=columns, dtype=str).to_parquet(partial, index=False)
+        else:
+            raise ManifestError(
+                f"{path} ends in {suffix or 'nothing'}, but a table is written as .csv, .jsonl "
+                "or .parquet"
+            )
+
+
+def _check(utterance: Utterance) -> None:
+    if not utterance.id:
+        raise ManifestError("an id is empty; give every row an id of its own")
+    path = PurePosixPath(utterance.audio.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+        raise ManifestError(
+            f"row {utterance.id!r}: audio {utterance.audio!r} leaves the manifest's folder; "
+            "write paths relative to the manifest and below it"
+        )
+    start_s, end_s = utterance.start_s or 0.0, utterance.end_s
+    if start_s < 0 or (end_s is not None and end_s <= start_s):
+        raise ManifestError(
+            f"row {utterance.id!r}: start_s {utterance.start_s} and end_s {end_s} are not in "
+            "order; an utterance starts at 0 s or later and ends after its start"
+        )
+
+
+def _utterance(row: Mapping[str, str], number: int) -> Utterance:
+    known: dict[str, str | float | None] = {}
+    for name in COLUMNS:
+        cell = row.get(name, "")
+        known[name] = _seconds(cell, name, number) if name in _SECONDS else cell.strip()
+    part = str(known["part"]).lower()
+    part = _PART_NAMES.get(part, part)
+    if part and part not in PARTS:
+        raise ManifestError(
+            f"row {number}: part {row['part']!r} is none of {', '.join(PARTS)}; "
+            "leave the cell empty where a row belongs to no part"
+        )
+    known["part"] = part
+    extras = {name: cell for name, cell in row.items() if name not in COLUMNS}
+    return Utterance(extras=extras, **known)  # type: ignore[arg-type]
+
+
+def _seconds(cell: str, name: str, number: int) -> float | None:
+    if not cell.strip():
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(f"row {number}: {name} is {cell!r}, but a number of seconds is needed")
+    return value
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        rows = []
+        for number, row in enumerate(reader, start=1):
+            if None in row or None in row.values():
+                raise ManifestError(
+                    f"{path}: row {number} does not have the {len(reader.fieldnames or ())} cells "
+                    "of the header; quote cells that hold a comma"
+                )
+            rows.append(row)
+        return rows
+
+
+def _read_jsonl(path: Path) -> list[dict[str, str]]:
+    rows = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ManifestError(f"{path}: line {number} is not JSON ({error.msg})") from None
+            if not isinstance(row, dict):
+                raise ManifestError(f"{path}: line {number} is not a JSON object; write one a line")
+            rows.append({name: "" if cell is None else str(cell) for name, cell in row.items()})
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name, "") for name in names} for row in rows]
+
+
+def _read_parquet(path: Path) -> list[dict[str, str]]:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} is not a Parquet file ({error})") from None
+    cells = frame.astype(object).where(frame.notna(), "")
+    return [{str(name): str(cell) for name, cell in row.items()} for row in cells.to_dict("records")]
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+}

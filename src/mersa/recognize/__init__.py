@@ -1,0 +1,1 @@
+"""Emotions of real recordings by a trained run."""
