@@ -51,20 +51,29 @@ def to_word(name: str, extra: Mapping[str, str] | None = None) -> str:
 
     Args:
         name: The name as the corpus writes it; case and outer blanks do not matter.
-        extra: Translations that come before the known ones. A word that is its own translation
-            declares a new word.
+        extra: Translations that come before the known ones; case does not matter either. A word
+            that is its own translation declares a new word; an empty one means unlabelled.
 
     Returns:
         The word, or the empty string for an empty name (unlabelled).
 
     Raises:
-        ManifestError: If no mapping knows the name.
+        ManifestError: If no mapping knows the name, or `extra` leads to an unknown word.
     """
     key = name.strip().lower()
     if not key:
         return ""
-    if extra and key in extra:
-        return extra[key]
+    given = {old.strip().lower(): new.strip().lower() for old, new in (extra or {}).items()}
+    if key in given:
+        word = given[key]
+        if not word or given.get(word) == word:
+            return word
+        if word not in SPELLING_TO_WORD:
+            raise ManifestError(
+                f"--map {key}={word} leads to a word that is not known; use one of "
+                f"{', '.join(WORDS)}, or add --map {word}={word} to make it a word of its own"
+            )
+        return SPELLING_TO_WORD[word]
     if key in SPELLING_TO_WORD:
         return SPELLING_TO_WORD[key]
     near = difflib.get_close_matches(key, SPELLING_TO_WORD, n=1)
@@ -104,9 +113,7 @@ LABEL_SETS = {
         LabelSet("iemocap-4", ("anger", "happy", "sad", "neutral"), _EXCITED_IS_HAPPY),
         LabelSet("iemocap-6", ("anger", "happy", "sad", "neutral", "excited", "frustrated")),
         LabelSet("meld-4", ("anger", "happy", "sad", "neutral"), _EXCITED_IS_HAPPY),
-        LabelSet(
-            "meld-7", ("anger", "happy", "sad", "neutral", "surprise", "fear", "disgust")
-        ),
+        LabelSet("meld-7", ("anger", "happy", "sad", "neutral", "surprise", "fear", "disgust")),
     )
 }
 

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from mersa.errors import ManifestError
@@ -62,7 +63,15 @@ COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "e
 
 PARTS = ("train", "validation", "test")
 _SECONDS = ("start_s", "end_s", "duration_s")
-_PART_NAMES = {"dev": "validation", "val": "validation", "valid": "validation", "eval": "test"}
+PART_NAMES = {part: part for part in PARTS} | {
+    "training": "train",
+    "dev": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "eval": "test",
+    "testing": "test",
+}
+"""Names of parts seen in published corpora, each with the one that mersa uses for it."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ def make_manifest(utterances: Iterable[Utterance], folder: Path) -> Manifest:
     ordered = sorted(utterances, key=lambda utterance: utterance.id)
     if not ordered:
         raise ManifestError("the manifest holds no utterances; give it at least one row")
-    for one, following in zip(ordered, ordered[1:], strict=False):
+    for one, following in pairwise(ordered):
         if one.id == following.id:
             raise ManifestError(
                 f"id {one.id!r} stands more than once, but ids are unique in a manifest; "
@@ -107,6 +116,32 @@ def make_manifest(utterances: Iterable[Utterance], folder: Path) -> Manifest:
     for utterance in ordered:
         _check(utterance)
     return Manifest(tuple(ordered), folder)
+
+
+def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
+    """Turn one row of text cells into an utterance; further columns become extras.
+
+    Args:
+        row: Cells by column; a column of the contract that is absent is empty.
+        number: The row's number in its table from 1, for messages.
+
+    Raises:
+        ManifestError: If a time is not a number or the part has an unknown name.
+    """
+    known: dict[str, str | float | None] = {}
+    for name in COLUMNS:
+        cell = row.get(name, "")
+        known[name] = _seconds(cell, name, number) if name in _SECONDS else cell.strip()
+    part = str(known["part"]).lower()
+    part = PART_NAMES.get(part, part)
+    if part and part not in PARTS:
+        raise ManifestError(
+            f"row {number}: part {row['part']!r} is none of {', '.join(PARTS)}; "
+            "leave the cell empty where a row belongs to no part"
+        )
+    known["part"] = part
+    extras = {name: cell for name, cell in row.items() if name not in COLUMNS}
+    return Utterance(extras=extras, **known)  # type: ignore[arg-type]
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -131,7 +166,7 @@ def read_manifest(path: Path) -> Manifest:
         )
     try:
         return make_manifest(
-            (_utterance(row, number) for number, row in enumerate(rows, start=1)),
+            (make_utterance(row, number) for number, row in enumerate(rows, start=1)),
             path.parent,
         )
     except ManifestError as error:
@@ -166,19 +201,28 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return _READERS[suffix](path)
     except UnicodeDecodeError as error:
         raise ManifestError(
-            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
+            f"{path} is not UTF-8 (it holds the byte 0x{error.object[error.start]:02x}); "
             "save it as UTF-8"
         ) from None
+    except csv.Error as error:
+        raise ManifestError(f"{path} is not a CSV table ({error}); save it as CSV again") from None
 
 
 def write_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str], path: Path) -> None:
     """Write rows of text cells whole or not at all; the suffix chooses the format."""
-    columns = list(columns)
+    rows, columns = list(rows), list(columns)
     suffix = path.suffix.lower()
     with write_whole(path) as partial:
         if suffix == ".csv":
+            # Before Python 3.13 a lone carriage return is not quoted, and would end the row.
+            returns = any("\r" in cell for row in rows for cell in row.values())
             with partial.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+                writer = csv.DictWriter(
+                    file,
+                    columns,
+                    lineterminator="\n",
+                    quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
+                )
                 writer.writeheader()
                 writer.writerows(rows)
         elif suffix in {".jsonl", ".ndjson"}:
@@ -188,7 +232,7 @@ def write_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str], path:
         elif suffix == ".parquet":
             import pandas as pd
 
-            pd.DataFrame(list(rows), columns=columns, dtype=str).to_parquet(partial, index=False)
+            pd.DataFrame(rows, columns=columns, dtype=str).to_parquet(partial, index=False)
         else:
             raise ManifestError(
                 f"{path} ends in {suffix or 'nothing'}, but a table is written as .csv, .jsonl "
@@ -213,23 +257,6 @@ def _check(utterance: Utterance) -> None:
         )
 
 
-def _utterance(row: Mapping[str, str], number: int) -> Utterance:
-    known: dict[str, str | float | None] = {}
-    for name in COLUMNS:
-        cell = row.get(name, "")
-        known[name] = _seconds(cell, name, number) if name in _SECONDS else cell.strip()
-    part = str(known["part"]).lower()
-    part = _PART_NAMES.get(part, part)
-    if part and part not in PARTS:
-        raise ManifestError(
-            f"row {number}: part {row['part']!r} is none of {', '.join(PARTS)}; "
-            "leave the cell empty where a row belongs to no part"
-        )
-    known["part"] = part
-    extras = {name: cell for name, cell in row.items() if name not in COLUMNS}
-    return Utterance(extras=extras, **known)  # type: ignore[arg-type]
-
-
 def _seconds(cell: str, name: str, number: int) -> float | None:
     if not cell.strip():
         return None
@@ -245,11 +272,17 @@ def _seconds(cell: str, name: str, number: int) -> float | None:
 def _read_csv(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        names = list(reader.fieldnames or ())
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ManifestError(
+                f"{path} has more than one column {twice!r}; give every column a name of its own"
+            )
         rows = []
         for number, row in enumerate(reader, start=1):
             if None in row or None in row.values():
                 raise ManifestError(
-                    f"{path}: row {number} does not have the {len(reader.fieldnames or ())} cells "
+                    f"{path}: row {number} does not have the {len(names)} cells "
                     "of the header; quote cells that hold a comma"
                 )
             rows.append(row)
@@ -281,7 +314,9 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} is not a Parquet file ({error})") from None
     cells = frame.astype(object).where(frame.notna(), "")
-    return [{str(name): str(cell) for name, cell in row.items()} for row in cells.to_dict("records")]
+    return [
+        {str(name): str(cell) for name, cell in row.items()} for row in cells.to_dict("records")
+    ]
 
 
 _READERS = {

@@ -11,11 +11,9 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-Modality = Literal["text", "audio"]
+from mersa.audio import FloatArray
 
-SAMPLE_RATE = 16_000
-"""Samples per second of every waveform that an audio encoder gets."""
+Modality = Literal["text", "audio"]
 
 
 @dataclass(frozen=True)

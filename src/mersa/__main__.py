@@ -1,0 +1,5 @@
+"""`python -m mersa`."""
+
+from mersa.cli import main
+
+main()

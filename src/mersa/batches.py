@@ -1,0 +1,217 @@
+"""Frames and labels of utterances, and the padded batches that a network reads.
+
+Shapes: B utterances in a batch, Lt text frames, La audio frames, Dt and Da their widths.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mersa.audio import FloatArray, content_hash, read_audio
+from mersa.encoders.base import Encoder, missing
+from mersa.encoders.cache import FeatureCache, Item, encode_missing, load_frames, text_item
+from mersa.errors import AudioError
+from mersa.manifest import Manifest, Utterance
+from mersa.progress import Progress
+
+BUCKET_BATCHES = 16
+"""Batches among which utterances are sorted by length, so that little is padded."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances padded to the longest; masks are True where a frame is real.
+
+    Attributes:
+        rows: Place of each utterance in its feature set, B.
+        text: (B, Lt, Dt).
+        text_mask: (B, Lt).
+        audio: (B, La, Da).
+        audio_mask: (B, La).
+        labels: Label index of each utterance, (B,).
+    """
+
+    rows: tuple[int, ...]
+    text: Tensor
+    text_mask: Tensor
+    audio: Tensor
+    audio_mask: Tensor
+    labels: Tensor
+
+    def inputs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return what a network's `forward` takes."""
+        return self.text, self.text_mask, self.audio, self.audio_mask
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same batch on a device."""
+        moved = (one.to(device, non_blocking=True) for one in (*self.inputs(), self.labels))
+        return Batch(self.rows, *moved)
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Frames and labels of utterances, in memory, in one order.
+
+    Attributes:
+        ids: N utterance ids.
+        text: N tensors of (Lt, Dt).
+        audio: N tensors of (La, Da).
+        labels: Label index of each, (N,); -1 where unknown.
+    """
+
+    ids: tuple[str, ...]
+    text: tuple[Tensor, ...]
+    audio: tuple[Tensor, ...]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """Pad these rows into one batch."""
+        text, text_mask = pad([self.text[row] for row in rows])
+        audio, audio_mask = pad([self.audio[row] for row in rows])
+        return Batch(tuple(rows), text, text_mask, audio, audio_mask, self.labels[list(rows)])
+
+    def shuffled(self, modality: str, seed: int) -> "FeatureSet":
+        """Give each utterance the words or the sound of another one; a control."""
+        order = np.random.default_rng(seed).permutation(len(self)).tolist()
+        text = tuple(self.text[row] for row in order) if modality == "text" else self.text
+        audio = tuple(self.audio[row] for row in order) if modality == "audio" else self.audio
+        return FeatureSet(self.ids, text, audio, self.labels)
+
+
+def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Pad B tensors of (L, D) to one (B, L, D) and its mask (B, L)."""
+    lengths = torch.tensor([len(one) for one in frames])
+    padded = torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True)
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[Batch]:
+    """Give every utterance once, in an order that `seed` alone decides.
+
+    Utterances are shuffled, sorted by length within stretches of `BUCKET_BATCHES` batches, and the
+    batches are shuffled again.
+    """
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(features)).tolist()
+    stretch = batch_size * BUCKET_BATCHES if batch_size > 1 else len(order)
+    batches = []
+    for start in range(0, len(order), stretch):
+        rows = order[start : start + stretch]
+        if batch_size > 1:
+            rows.sort(key=lambda row: len(features.audio[row]) + len(features.text[row]))
+        batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+    for number in random.permutation(len(batches)).tolist():
+        yield features.batch(batches[number])
+
+
+def sorted_batches(features: FeatureSet, batch_size: int) -> Iterator[Batch]:
+    """Give every utterance once, by length, for answers that do not depend on the order."""
+    order = sorted(
+        range(len(features)), key=lambda row: len(features.audio[row]) + len(features.text[row])
+    )
+    for start in range(0, len(order), batch_size):
+        yield features.batch(order[start : start + batch_size])
+
+
+def text_items(utterances: Sequence[Utterance]) -> dict[str, Item]:
+    """Describe the words of each utterance that has any."""
+    return {one.id: text_item(one.text) for one in utterances if one.text.strip()}
+
+
+def audio_items(manifest: Manifest, utterances: Sequence[Utterance]) -> dict[str, Item]:
+    """Describe the sound of each utterance that has any.
+
+    Raises:
+        AudioError: If a recording cannot be opened; the message names the utterance.
+    """
+    items = {}
+    digests: dict[str, str] = {}
+    for utterance in utterances:
+        path = manifest.audio_path(utterance)
+        if path is None:
+            continue
+        if utterance.audio not in digests:
+            try:
+                digests[utterance.audio] = content_hash(path)
+            except AudioError as error:
+                raise AudioError(f"utterance {utterance.id!r}: {error}") from None
+        span = f"{utterance.start_s}:{utterance.end_s}"
+        items[utterance.id] = Item(
+            f"{digests[utterance.audio]}:{span}",
+            _audio_loader(manifest, utterance),
+            utterance.duration_s or 0.0,
+        )
+    return items
+
+
+def encode(
+    encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache, progress: Progress
+) -> int:
+    """Fill the cache with what it lacks, and return how many clips that were."""
+    name = "encoding words" if encoder.modality == "text" else "encoding sound"
+    return encode_missing(
+        encoder, items, cache, on_progress=progress.task(f"{name}: {encoder.name}")
+    )
+
+
+def load_features(
+    utterances: Sequence[Utterance],
+    label_of: Callable[[str], int | None],
+    text: tuple[Encoder, Mapping[str, Item]] | None,
+    audio: tuple[Encoder, Mapping[str, Item]] | None,
+    cache: FeatureCache,
+) -> FeatureSet:
+    """Read the frames of utterances into memory; a modality that is absent is one zero frame.
+
+    Args:
+        utterances: Their order is kept.
+        label_of: Gives the label index of an emotion word, or None.
+        text: Encoder and items of the words, or None if the network reads none.
+        audio: The same for sound.
+        cache: Where frames lie; what it lacks is encoded.
+    """
+    labels = [label_of(utterance.emotion) for utterance in utterances]
+    return FeatureSet(
+        tuple(utterance.id for utterance in utterances),
+        _frames(utterances, text, cache),
+        _frames(utterances, audio, cache),
+        torch.tensor([-1 if label is None else label for label in labels]),
+    )
+
+
+def _frames(
+    utterances: Sequence[Utterance],
+    source: tuple[Encoder, Mapping[str, Item]] | None,
+    cache: FeatureCache,
+) -> tuple[Tensor, ...]:
+    if source is None:
+        absent = torch.from_numpy(missing(1))
+        return (absent,) * len(utterances)
+    encoder, items = source
+    absent = torch.from_numpy(missing(encoder.width * encoder.num_layers))
+    loaded: dict[str, Tensor] = {}  # the same words or sound are held once
+    for item in items.values():
+        if item.key not in loaded:
+            loaded[item.key] = torch.from_numpy(load_frames(encoder, item, cache))
+    return tuple(
+        loaded[items[utterance.id].key] if utterance.id in items else absent
+        for utterance in utterances
+    )
+
+
+def _audio_loader(manifest: Manifest, utterance: Utterance) -> Callable[[], FloatArray]:
+    path = manifest.audio_path(utterance)
+
+    def load() -> FloatArray:
+        try:
+            return read_audio(str(path), start_s=utterance.start_s, end_s=utterance.end_s)
+        except AudioError as error:
+            raise AudioError(f"utterance {utterance.id!r}: {error}") from None
+
+    return load

@@ -1,0 +1,132 @@
+"""The one place where a name in the settings becomes an object."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from mersa.config import AudioSettings, Config, TextSettings
+from mersa.encoders.base import Encoder
+from mersa.encoders.mel import LogMel
+from mersa.encoders.onnx import OnnxEncoder
+from mersa.encoders.speech import SpeechEncoder
+from mersa.encoders.text import TextEncoder
+from mersa.encoders.tiny import TinyText
+from mersa.encoders.vggish import VGGish
+from mersa.errors import ConfigError
+from mersa.networks import (
+    CrossAttentionFusion,
+    MixedLayers,
+    SelfAttentionFusion,
+    Server,
+    SingleModality,
+)
+
+
+def text_encoder(
+    settings: TextSettings,
+    *,
+    train_texts: Sequence[str] = (),
+    saved: Path | None = None,
+    device: str = "cpu",
+) -> Encoder:
+    """Build the encoder of words.
+
+    Args:
+        settings: Its name and what it gives.
+        train_texts: What a learnt vocabulary is learnt from.
+        saved: Folder that `Encoder.save` wrote; it comes before the name.
+        device: Where it runs.
+    """
+    if settings.name == "tiny":
+        if saved:
+            return TinyText.load(saved)
+        _refuse_layers(settings.layer, "text", "tiny")
+        return TinyText.learn(train_texts, output=settings.output)
+    return TextEncoder(
+        str(saved) if saved else settings.name,
+        revision=None if saved else settings.revision,
+        layer=settings.layer,
+        output=settings.output,
+        max_tokens=settings.max_tokens,
+        device=device,
+    )
+
+
+def audio_encoder(
+    settings: AudioSettings, *, saved: Path | None = None, device: str = "cpu"
+) -> Encoder:
+    """Build the encoder of sound; arguments as in `text_encoder`."""
+    kind, _, argument = settings.name.partition(":")
+    if kind in {"mel", "vggish", "onnx"}:
+        _refuse_layers(settings.layer, "audio", kind)
+    if settings.name == "mel":
+        return LogMel(peak=settings.peak)
+    if kind == "vggish":
+        folder = saved or (Path(argument) if argument else None)
+        return VGGish(
+            folder,
+            pca=settings.pca,
+            short_clips=settings.short_clips,
+            peak=settings.peak,
+            device=device,
+        )
+    if kind == "onnx":
+        if not argument:
+            raise ConfigError("audio.name 'onnx:' names no file; write onnx:FILE")
+        return OnnxEncoder(saved / "model.onnx" if saved else Path(argument), peak=settings.peak)
+    return SpeechEncoder(
+        str(saved) if saved else settings.name,
+        revision=None if saved else settings.revision,
+        layer=settings.layer,
+        peak=settings.peak,
+        normalize="auto" if settings.normalize is None else settings.normalize,
+        device=device,
+    )
+
+
+def network(
+    config: Config, text: Encoder | None, audio: Encoder | None, num_labels: int
+) -> nn.Module:
+    """Build the network for these encoders; one that the system does not read may be None."""
+    settings = config.network
+    text_width = text.width if text else 1
+    audio_width = audio.width if audio else 1
+    fused: nn.Module
+    if settings.system == "server":
+        fused = Server(text_width, audio_width, num_labels, dropout=settings.dropout)
+    elif settings.system in {"text", "audio"}:
+        fused = SingleModality(
+            "text" if settings.system == "text" else "audio",
+            text_width if settings.system == "text" else audio_width,
+            num_labels,
+            num_heads=settings.num_heads,
+            dropout=settings.dropout,
+            fusion_width=settings.fusion_width or None,
+            hidden=settings.hidden,
+            pooling=settings.pooling or "mean",
+        )
+    else:
+        kind = CrossAttentionFusion if settings.system == "mersa-cross" else SelfAttentionFusion
+        fused = kind(
+            text_width,
+            audio_width,
+            num_labels,
+            num_heads=settings.num_heads,
+            dropout=settings.dropout,
+            fusion_width=settings.fusion_width or None,
+            hidden=settings.hidden,
+            pooling=settings.pooling or "first",
+        )
+    num_text_layers = text.num_layers if text else 1
+    num_audio_layers = audio.num_layers if audio else 1
+    if max(num_text_layers, num_audio_layers) > 1:
+        return MixedLayers(fused, num_text_layers, num_audio_layers)
+    return fused
+
+
+def _refuse_layers(layer: int | str, section: str, name: str) -> None:
+    if layer != -1:
+        raise ConfigError(
+            f"{section}.layer is {layer!r}, but {name} has one layer; leave {section}.layer at -1"
+        )

@@ -1,0 +1,106 @@
+"""The model card that stands in every run folder, made from the run alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mersa.config import Config, to_toml
+
+WEIGHT_LICENCES: Mapping[str, str] = {
+    "google-bert/bert-base-uncased": "Apache-2.0",
+    "facebook/wav2vec2-base": "Apache-2.0",
+    "facebook/hubert-base-ls960": "Apache-2.0",
+    "FacebookAI/roberta-base": "MIT",
+    "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
+    "openai/whisper-base": "Apache-2.0",
+    "openai/whisper-small": "Apache-2.0",
+    "vggish": "Apache-2.0",
+    "mel": "no weights",
+    "tiny": "no published weights; a vocabulary of the train part",
+}
+"""Licences of weights as their publishers state them."""
+
+
+def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
+    """Write the card of a leaf run, Markdown with the front matter of the Hugging Face Hub."""
+    encoders = [
+        *([("text", config.text.name)] if config.uses_text else []),
+        *([("audio", config.audio.name)] if config.uses_audio else []),
+    ]
+    lines = [
+        "---",
+        "library_name: mersa",
+        "pipeline_tag: audio-classification",
+        "tags: [speech-emotion-recognition, mersa]",
+        "---",
+        "",
+        f"# {config.network.system}{f' (row {config.row})' if config.row else ''}",
+        "",
+        f"Tells {', '.join(metrics['labels'])} from "
+        f"{' and '.join(modality for modality, _ in encoders)}. Trained by mersa under the "
+        f"protocol `{config.data.protocol}`, seed {config.train.seed}; "
+        f"{metrics['trainable_parameters']:,} trainable parameters; epoch "
+        f"{metrics['best_epoch'] + 1} of {metrics['epochs']} was chosen on validation.",
+        "",
+        "## Scores",
+        "",
+        "| part | utterances | groups | accuracy | balanced accuracy | macro F1 | weighted F1 |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for part, scores in metrics["parts"].items():
+        cells = [
+            _with_interval(scores, name)
+            for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+        ]
+        lines.append(f"| {part} | {scores['n']} | {scores['groups']} | {' | '.join(cells)} |")
+    majority = metrics["parts"][list(metrics["parts"])[-1]]["majority"]
+    lines += [
+        "",
+        "Brackets hold 95 % intervals by bootstrap over groups (dialogues, else speakers). Always "
+        f"answering the commonest label gives accuracy {majority['accuracy']:.3f} and macro F1 "
+        f"{majority['macro_f1']:.3f}.",
+    ]
+    if "test" not in metrics["parts"]:
+        lines += ["", "The test part has not been read: `mersa evaluate` adds it."]
+    lines += ["", "## Data and parts", ""]
+    counts = metrics["counts"]
+    lines.append(
+        f"Train {counts['train']}, validation {counts['validation']}, test {counts['test']} "
+        f"utterances; SHA-256 of the parts `{metrics['parts_sha256']}`."
+    )
+    shared = [f"{name} {share:.1%}" for name, share in metrics["leaks"].items() if share]
+    lines.append(
+        f"Test utterances whose ... also stands in train: {', '.join(shared)}."
+        if shared
+        else "No speaker, dialogue or text of the test part stands in train."
+    )
+    if config.data.shuffle != "none":
+        lines.append(f"CONTROL: the {config.data.shuffle} was shuffled within each part.")
+    lines += ["", "## Weights and licences", ""]
+    for modality, name in encoders:
+        licence = WEIGHT_LICENCES.get(name, "see the publisher of these weights")
+        lines.append(f"* {modality} encoder `{name}`: {licence}.")
+    lines += [
+        "* The data's licence binds this model too: weights trained on a corpus for research only "
+        "are for research only.",
+        "",
+        "## Limits",
+        "",
+        "The model was trained on the corpus above and knows its speakers, language and "
+        "recording conditions alone. A score says how the recording resembles what annotators of "
+        "that corpus called by a word; it does not say what a person feels.",
+        "",
+        "## Settings",
+        "",
+        "```toml",
+        to_toml(config).strip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _with_interval(scores: Mapping[str, Any], name: str) -> str:
+    interval = scores["ci95"][name]
+    if interval is None:
+        return f"{scores[name]:.3f} (too few groups)"
+    return f"{scores[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,393 @@
+"""The verbs of the command line; each calls one function that Python can call too.
+
+Only what the help needs is imported at the top: `mersa --help` starts without torch.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mersa import __version__
+from mersa.errors import MersaError
+
+app = typer.Typer(
+    name="mersa",
+    help="Emotion recognition from speech and its words.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but results and errors.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder of encoded frames; default: the user's cache folder.")
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(help="official, speaker, paper, column:NAME or file:PATH."),
+]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    try:
+        app()
+    except MersaError as error:
+        sys.stderr.write(f"mersa {verb}: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command goes on from here\n")
+        sys.exit(130)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"mersa {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="toy, or table for any table of recordings.")],
+    root: Annotated[
+        Path | None, typer.Argument(help="The table: CSV, JSON lines, Parquet or an audiofolder.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for manifest.csv.")] = Path("prepared"),
+    columns: Annotated[
+        str, typer.Option(help="Columns of a table, as emotion=label,audio=file.")
+    ] = "",
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", help="An own emotion name, as rage=anger.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option("--root", help="Folder that a table's audio paths start from.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a manifest of a corpus, and print what it holds."""
+    from mersa.corpora import table, toy
+    from mersa.corpora.place import count_table, place
+    from mersa.errors import CorpusError
+
+    if corpus == "toy":
+        manifest = place(toy.read(), out, copy=True)
+    elif corpus == "table":
+        if root is None:
+            raise CorpusError("prepare table needs the table: mersa prepare table FILE --out DIR")
+        manifest = place(
+            table.read(
+                root,
+                columns=_pairs(columns.split(",") if columns else [], "--columns"),
+                mapping=_pairs(mapping or [], "--map"),
+                root=recordings,
+            ),
+            out,
+        )
+    else:
+        raise CorpusError(f"corpus {corpus!r} is not known; choose toy or table")
+    counts = count_table(manifest)
+    if as_json:
+        _print_json(counts.as_dict())
+    else:
+        typer.echo(counts.text())
+        typer.echo(f"written: {out / 'manifest.csv'}")
+
+
+@app.command()
+def encode(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.")],
+    text: Annotated[str | None, typer.Option(help="Text encoder: a name or a folder.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Audio encoder: a name or a folder.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as audio.peak=0.5.")
+    ] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the frames of a whole manifest into the cache; what is there is not done again."""
+    from mersa.config import apply_assignments, make_config
+    from mersa.errors import ConfigError
+
+    assignments = list(settings or [])
+    assignments += [f"text.name={text}"] if text else []
+    assignments += [f"audio.name={audio}"] if audio else []
+    if not (text or audio):
+        raise ConfigError("nothing to encode with; give --text E, --audio E or both")
+    config = make_config(apply_assignments({}, assignments))
+
+    from mersa.experiment import encode_manifest
+
+    with _progress(quiet) as progress:
+        counts = encode_manifest(
+            manifest,
+            text=config.text if text else None,
+            audio=config.audio if audio else None,
+            cache=_cache(cache),
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(counts)
+    else:
+        for modality, (encoded, total) in counts.items():
+            typer.echo(f"{modality}: {total} clips in the cache, {encoded} of them encoded now")
+
+
+@app.command()
+def rows(as_json: Json = False) -> None:
+    """List the 24 rows of the paper's Tables III to V and what each one builds."""
+    from dataclasses import asdict
+
+    from mersa.paper import ROWS
+
+    if as_json:
+        _print_json([asdict(row) | {"settings": row.settings()} for row in ROWS.values()])
+        return
+    typer.echo("row    labels     system       audio encoder           text encoder   as printed")
+    for row in ROWS.values():
+        text = "aligned BERT" if row.aligned else "BERT"
+        typer.echo(
+            f"{row.id:6} {row.labels:10} {row.system:12} {row.audio:23} {text:14} {row.model}, "
+            f"{row.method}: accuracy {row.accuracy}, F1 {row.f1}"
+        )
+
+
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(help="A manifest.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default: runs/ and a name.")
+    ] = None,
+    row: Annotated[str | None, typer.Option(help="A row of the paper, as III.6.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")] = None,
+    protocol: Protocol = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as train.epochs=3.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and cuts.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs of different seeds.")] = 1,
+    device: Device = "auto",
+    cache: Cache = None,
+    again: Annotated[bool, typer.Option("--again", help="Train anew in place of a run.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a system under a protocol; killed, the same command goes on."""
+    from mersa.config import apply_assignments, make_config, read_config, to_toml
+    from mersa.paper import find_row
+
+    nested: dict[str, Any] = find_row(row).settings() if row else {}
+    if config:
+        nested = _merged(nested, read_config(config))
+    assignments = list(settings or [])
+    assignments += [f"data.protocol={protocol}"] if protocol else []
+    assignments += [f"train.seed={seed}"] if seed is not None else []
+    resolved = make_config(apply_assignments(nested, assignments))
+    if show:
+        typer.echo(to_toml(resolved, comments=True))
+        return
+
+    from mersa.experiment import train as run_training
+
+    name = row.upper() if row else resolved.network.system
+    protocol_name = resolved.data.protocol.partition(":")[0]
+    folder = out or Path("runs") / f"{name}-{resolved.data.labels}-{protocol_name}"
+    with _progress(quiet) as progress:
+        metrics = run_training(
+            manifest,
+            resolved,
+            folder,
+            cache=_cache(cache),
+            seeds=seeds,
+            device=device,
+            again=again,
+            progress=progress,
+        )
+    _print_scores(folder, metrics, "validation", as_json)
+    if not as_json and not quiet:
+        typer.echo(f"the test part has not been read; read it once with: mersa evaluate {folder}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    manifest: Annotated[
+        Path | None, typer.Argument(help="Another corpus, or the run's at another place.")
+    ] = None,
+    device: Device = "auto",
+    cache: Cache = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a run on its test part, or on another corpus."""
+    from mersa.experiment import evaluate as run_evaluation
+
+    with _progress(quiet) as progress:
+        metrics = run_evaluation(
+            run, cache=_cache(cache), manifest_path=manifest, device=device, progress=progress
+        )
+    _print_scores(run, metrics, "test", as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[list[Path], typer.Argument(help="Evaluated run folders.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for report.md and report.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the test scores of runs beside each other."""
+    from mersa.report import collect, to_markdown, to_text
+    from mersa.runs import write_json, write_text
+
+    lines = collect(run)
+    if out:
+        write_text(out / "report.md", to_markdown(lines))
+        write_json(out / "report.json", lines)
+    if as_json:
+        _print_json(lines)
+    else:
+        typer.echo(to_text(lines), nl=False)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
+    path: Annotated[list[str], typer.Argument(help="Recordings; - reads standard input.")],
+    text: Annotated[
+        str | None, typer.Option(help="The words; goes with exactly one recording.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv, srt or audacity.")] = "jsonl",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Tell the emotions of recordings; a bad one is reported and the rest go on."""
+    from mersa.errors import ConfigError
+
+    if text is not None and len(path) != 1:
+        raise ConfigError(f"--text goes with exactly one recording, but {len(path)} were given")
+
+    from mersa.errors import AudioError
+    from mersa.recognize.formats import FORMATS
+    from mersa.recognize.recognizer import Recognizer
+
+    if form not in FORMATS:
+        raise ConfigError(f"format {form!r} is not known; choose one of {', '.join(FORMATS)}")
+    recognizer = Recognizer.from_pretrained(model, device=device)
+    answers, failures = [], []
+    for name in path:
+        try:
+            source = sys.stdin.buffer.read() if name == "-" else Path(name)
+            prediction = recognizer.predict(source, text)
+        except AudioError as error:
+            sys.stderr.write(f"mersa predict: {error}\n")
+            failures.append(name)
+            continue
+        if form == "jsonl":
+            typer.echo(FORMATS[form]([(name, prediction)]), nl=False)
+        else:
+            answers.append((name, prediction))
+    if answers:
+        typer.echo(FORMATS[form](answers), nl=False)
+    if failures:
+        if len(path) == 1:
+            raise typer.Exit(2)
+        sys.stderr.write(f"failed: {len(failures)} of {len(path)}: {', '.join(failures)}\n")
+        raise typer.Exit(1)
+    if not quiet and text is None and "text" in _modalities(recognizer):
+        sys.stderr.write("no words were given, so the sound alone was judged; give --text\n")
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False
+) -> None:
+    """Copy the encoders into a run, so that it works offline on another machine."""
+    from mersa.experiment import bundle as bundle_run
+
+    with _progress(quiet) as progress:
+        bundle_run(run, progress=progress)
+
+
+def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: bool) -> None:
+    from mersa.report import COLUMNS, score_cell
+
+    if as_json:
+        _print_json(metrics)
+        return
+    scores = metrics["parts"][part]
+    typer.echo(f"{folder}: {part}, {scores['n']} utterances in {scores['groups']} groups")
+    for name in COLUMNS:
+        commonest = scores["majority"][name]
+        typer.echo(
+            f"  {name.replace('_', ' '):18} {score_cell(scores, name):24} "
+            f"(always commonest: {commonest:.3f})"
+        )
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _progress(quiet: bool) -> Any:
+    from contextlib import nullcontext
+
+    from mersa.progress import Bars, Silent
+
+    return nullcontext(Silent()) if quiet else Bars()
+
+
+def _cache(folder: Path | None) -> Any:
+    from platformdirs import user_cache_path
+
+    from mersa.encoders.cache import FeatureCache
+
+    return FeatureCache(folder or user_cache_path("mersa") / "features")
+
+
+def _modalities(recognizer: Any) -> Sequence[str]:
+    reads: Sequence[str] = recognizer.modalities
+    return reads
+
+
+def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    from mersa.errors import ConfigError
+
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise ConfigError(f"{option} {word!r} is not a pair; write it as name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(one)
+    for name, value in other.items():
+        if isinstance(value, dict) and isinstance(merged.get(name), dict):
+            merged[name] = {**merged[name], **value}
+        else:
+            merged[name] = value
+    return merged

@@ -1,0 +1,312 @@
+"""All that decides a run: typed settings, each with its meaning, its default and its source.
+
+A setting is named by its section, as `train.epochs`. An unknown name is an error that gives the
+nearest known one. Departures from the paper's lineage carry the number under which `docs/paper.md`
+explains them.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mersa.errors import ConfigError
+
+System = Literal["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"]
+Layer = int | Literal["mix"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """A section: frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Settings):
+    """Which utterances are learnt from, and how they are cut into parts."""
+
+    labels: str = Field(
+        "iemocap-4",
+        description="iemocap-4, iemocap-6, meld-4, meld-7, all, or own words with commas",
+    )
+    protocol: str = Field(
+        "official", description="official, speaker, paper, column:NAME or file:PATH"
+    )
+    validation_share: Share = Field(
+        0.1, description="share of the train groups that becomes validation where there is none"
+    )
+    validation_group: Literal["auto", "speaker", "dialogue", "session", "utterance"] = Field(
+        "auto", description="what stays whole when validation is cut; auto: the widest that can"
+    )
+    shuffle: Literal["none", "text", "audio"] = Field(
+        "none", description="control: give each utterance another one's words or sound, in its part"
+    )
+    min_duration_s: float = Field(
+        0.0, ge=0, description="leave out shorter utterances; SERVER's lineage: 1.935 (D7)"
+    )
+
+
+class TextSettings(Settings):
+    """The encoder of words."""
+
+    name: str = Field(
+        "google-bert/bert-base-uncased", description="tiny, a Hugging Face id, or a local folder"
+    )
+    revision: str | None = Field(None, description="commit of a Hugging Face id; pinned if known")
+    layer: Layer = Field(-1, description="hidden layer that gives the frames, or mix: learnt")
+    output: Literal["frames", "pooler"] = Field(
+        "frames", description="a frame a token, or one sentence vector; SERVER: pooler"
+    )
+    max_tokens: int | None = Field(None, gt=0, description="longest text; unset: the model's own")
+
+
+class AudioSettings(Settings):
+    """The encoder of sound."""
+
+    name: str = Field(
+        "facebook/wav2vec2-base",
+        description="vggish, vggish:FOLDER, mel, onnx:FILE, a Hugging Face id, or a local folder",
+    )
+    revision: str | None = Field(None, description="commit of a Hugging Face id; pinned if known")
+    layer: Layer = Field(-1, description="hidden layer that gives the frames, or mix: learnt")
+    peak: float | None = Field(
+        None, gt=0, le=1, description="level that each clip is brought to; unset: as recorded"
+    )
+    normalize: bool | None = Field(
+        None, description="zero mean, unit variance; unset: as the checkpoint says; lineage: false"
+    )
+    pca: bool = Field(False, description="VGGish's PCA, clip and rounding; lineage: true (D4)")
+    short_clips: Literal["silence", "zero"] = Field(
+        "silence", description="what a clip below 0.96 s is padded with; lineage: zero (D3)"
+    )
+
+
+class NetworkSettings(Settings):
+    """The network between the frames and the emotions."""
+
+    system: System = Field(
+        "mersa-cross", description="server, 3m-ser, mersa, mersa-cross, text or audio"
+    )
+    num_heads: int = Field(8, gt=0, description="attention heads; source: 3M-SER")
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="of attention weights and of the head's inputs; 3M-SER"
+    )
+    fusion_width: int = Field(
+        128, ge=0, description="width of the fused frames; 0: the audio's, as in 3M-SER v2 (D5)"
+    )
+    hidden: tuple[int, ...] = Field((64,), description="hidden widths of the head; 3M-SER")
+    pooling: Literal["first", "mean", "max", "min"] | None = Field(
+        None, description="unset: first ([CLS]) where modalities are fused, mean for one alone"
+    )
+
+
+class TrainSettings(Settings):
+    """The loop."""
+
+    lineage: bool = Field(
+        False, description="the lineage's loop: batch 1, Adam 1e-4, step 30 x 0.1, 200 epochs (D2)"
+    )
+    seed: int = Field(0, ge=0, description="of weights, order and dropout")
+    epochs: int = Field(100, gt=0, description="the most; early stopping ends sooner")
+    patience: int = Field(
+        20, gt=0, description="epochs without a better validation score before stopping"
+    )
+    monitor: Literal["macro_f1", "balanced_accuracy", "accuracy", "weighted_f1", "loss"] = Field(
+        "macro_f1", description="validation score that chooses the epoch; lineage: accuracy"
+    )
+    batch_size: int = Field(32, gt=0, description="utterances a step (D2)")
+    learning_rate: float = Field(5e-4, gt=0, description="highest rate (D2)")
+    weight_decay: float = Field(1e-2, ge=0, description="of AdamW; lineage: 0")
+    schedule: Literal["none", "step", "cosine"] = Field(
+        "cosine", description="of the rate over the epochs"
+    )
+    step_epochs: int = Field(30, gt=0, description="epochs between two drops of `step`")
+    step_factor: float = Field(0.1, gt=0, le=1, description="what `step` multiplies the rate by")
+    class_weights: bool = Field(
+        False, description="weigh each emotion by the inverse of its share in train"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross entropy")
+    clip_norm: float = Field(1.0, ge=0, description="longest gradient; 0: any; lineage: 0")
+    refit: bool = Field(
+        False, description="after choosing the epoch, fit anew on train and validation for as long"
+    )
+
+
+LINEAGE: Mapping[str, Any] = {
+    "epochs": 200,
+    "patience": 200,
+    "monitor": "accuracy",
+    "batch_size": 1,
+    "learning_rate": 1e-4,
+    "weight_decay": 0.0,
+    "schedule": "step",
+    "step_epochs": 30,
+    "step_factor": 0.1,
+    "clip_norm": 0.0,
+}
+"""What `train.lineage = true` sets, unless a setting is given beside it.
+
+Source: nhattruongpham/mmser:PreState.ipynb; tpnam0901/3m-ser after 2023-08-17.
+"""
+
+
+class Config(Settings):
+    """Everything that decides a run."""
+
+    row: str = Field("", description="row of the paper's tables, as III.6; empty: none")
+    data: DataSettings = DataSettings()
+    text: TextSettings = TextSettings()
+    audio: AudioSettings = AudioSettings()
+    network: NetworkSettings = NetworkSettings()
+    train: TrainSettings = TrainSettings()
+
+    @property
+    def uses_text(self) -> bool:
+        """True if the network reads words."""
+        return self.network.system != "audio"
+
+    @property
+    def uses_audio(self) -> bool:
+        """True if the network reads sound."""
+        return self.network.system != "text"
+
+
+def make_config(settings: Mapping[str, Any]) -> Config:
+    """Check nested settings and fill in the defaults.
+
+    `train.lineage = true` changes the other defaults of the loop; settings given beside it win.
+
+    Raises:
+        ConfigError: If a name is unknown (the nearest known one is named) or a value does not fit.
+    """
+    _check_names(settings)
+    train = settings.get("train", {})
+    if isinstance(train, Mapping) and train.get("lineage"):
+        settings = {**settings, "train": {**LINEAGE, **train}}
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"] if part in _NAME_PARTS)
+        raise ConfigError(
+            f"setting {name} is {first['input']!r}, but {_expected(name)}; "
+            f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read nested settings from a TOML file, unchecked.
+
+    Raises:
+        ConfigError: If the file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML ({error})") from None
+
+
+def apply_assignments(settings: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Return settings with `section.name=value` texts applied in order.
+
+    A value is read as TOML (`true`, `3`, `0.5`, `[128, 64]`), else as bare text; an empty value
+    takes the setting's "unset".
+
+    Raises:
+        ConfigError: If a text has no equals sign.
+    """
+    result = {name: dict(v) if isinstance(v, Mapping) else v for name, v in settings.items()}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment!r} has no '='; write it as train.epochs=3")
+        *sections, last = name.strip().split(".")
+        target = result
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                break
+        if not isinstance(target, dict) or len(sections) > 1:
+            raise ConfigError(f"setting {name.strip()!r} does not exist; {_nearest(name.strip())}")
+        target[last] = _value(value.strip())
+    return result
+
+
+def to_toml(config: Config, *, comments: bool = False) -> str:
+    """Write settings as TOML, unset ones left out; with comments each has its meaning above it."""
+    import tomlkit
+
+    document = tomlkit.document()
+    for name, value in config.model_dump(mode="json").items():
+        if not isinstance(value, dict):
+            document[name] = value
+            continue
+        table = tomlkit.table()
+        section = getattr(config, name)
+        for key, one in value.items():
+            if comments:
+                table.add(tomlkit.comment(type(section).model_fields[key].description or ""))
+            if one is not None:
+                table[key] = one
+            elif comments:
+                table.add(tomlkit.comment(f"{key} is unset"))
+        document[name] = table
+    return tomlkit.dumps(document)
+
+
+def _setting_names() -> Iterator[str]:
+    for name, top in Config.model_fields.items():
+        section = top.annotation
+        if isinstance(section, type) and issubclass(section, Settings):
+            yield from (f"{name}.{key}" for key in section.model_fields)
+        else:
+            yield name
+
+
+_NAMES = tuple(_setting_names())
+_NAME_PARTS = {part for name in _NAMES for part in name.split(".")}
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    sections = {name.split(".")[0] for name in _NAMES if "." in name}
+    for name, value in settings.items():
+        if name in sections and isinstance(value, Mapping):
+            names = [f"{name}.{key}" for key in value]
+        else:
+            names = [name]
+        for full in names:
+            if full not in _NAMES:
+                raise ConfigError(f"setting {full!r} does not exist; {_nearest(full)}")
+
+
+def _nearest(name: str) -> str:
+    last = name.rpartition(".")[2]
+    by_last = [known for known in _NAMES if known.rpartition(".")[2] == last]
+    near = by_last or difflib.get_close_matches(name, _NAMES, n=1)
+    if near:
+        return f"the nearest is {near[0]!r}"
+    return f"the sections are {', '.join(sorted(Config.model_fields))}"
+
+
+def _expected(name: str) -> str:
+    section, _, key = name.partition(".")
+    top = Config.model_fields.get(section)
+    annotation = top.annotation if top else None
+    if key and isinstance(annotation, type) and issubclass(annotation, Settings):
+        return f"it means: {annotation.model_fields[key].description}"
+    return "another kind of value was expected"
+
+
+def _value(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

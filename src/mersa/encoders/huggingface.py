@@ -1,0 +1,129 @@
+"""A folder in the Hugging Face layout -> a frozen model, every weight of it accounted for."""
+
+import logging
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from mersa.encoders.layout import first_line, weight_files
+from mersa.errors import EncoderError
+
+HARMLESS_EXTRAS = {
+    r"(^|\.)position_ids$": "positions 0, 1, 2, ..., which old checkpoints stored",
+    r"^cls\.": "BERT's heads of pretraining",
+    r"^(lm_head|proj_out|predictions|sop_classifier)\b": "heads over the vocabulary",
+    r"^vocab_(transform|layer_norm|projector)\.": "DistilBERT's head over the vocabulary",
+    r"^(lm_predictions|mask_predictions)\.": "DeBERTa's heads of pretraining",
+    r"^(generator|discriminator)_(predictions|lm_head)\.": "ELECTRA's heads of pretraining",
+    r"^(quantizer|project_q|project_hid)\.": "wav2vec 2.0's targets of pretraining",
+    r"^(classifier|projector|qa_outputs)\.": "heads of a model tuned to a task",
+}
+"""Weights that a checkpoint may hold beside the encoder's own, and what they are."""
+
+HARMLESS_GAPS = {
+    r"(^|\.)pooler\.": "never used where the checkpoint has none: the mean stands in",
+    r"(^|\.)masked_spec_embed$": "used by SpecAugment alone, in training",
+}
+"""Weights that a checkpoint may lack, and why that changes no frame."""
+
+
+def load_config(folder: Path) -> PreTrainedConfig:
+    """Read config.json as the class of its model type, with that type's defaults.
+
+    Raises:
+        EncoderError: If it holds a value that the type does not allow.
+    """
+    with quiet():
+        try:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+            raise EncoderError(
+                f"{folder / 'config.json'} cannot be used ({first_line(error)}); give the "
+                "config.json that belongs to the weights"
+            ) from None
+    return config
+
+
+def load_model(folder: Path) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load the encoder of a folder in float32, frozen and in eval mode, every weight accounted for.
+
+    Returns:
+        The model, and the names of the weights that `HARMLESS_GAPS` let it go without.
+
+    Raises:
+        EncoderError: If weights are missing, left over or of another shape.
+    """
+    weight_files(folder)
+    # Weights that the checkpoint lacks are drawn, which must not move the caller's random state.
+    with quiet(), torch.random.fork_rng(devices=[]):
+        try:
+            model, report = AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError, pickle.PickleError) as error:
+            raise EncoderError(
+                f"the weights in {str(folder)!r} cannot be loaded ({first_line(error)}); "
+                "fetch the model again"
+            ) from None
+    _check_report(folder, report)
+    model.requires_grad_(False)
+    return model.eval(), frozenset(report["missing_keys"])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers and huggingface_hub from printing bars, notices and load reports."""
+    bars = transformers_logging.is_progress_bar_enabled()
+    levels = transformers_logging.get_verbosity(), hub_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers_logging.set_verbosity(levels[0])
+        hub_logging.set_verbosity(levels[1])
+
+
+def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
+    wrong = sorted(
+        f"{name} is {tuple(seen)} instead of {tuple(expected)}"
+        for name, seen, expected in report["mismatched_keys"]
+    )
+    if wrong:
+        raise EncoderError(
+            f"{len(wrong)} weights in {str(folder)!r} do not have the shape that config.json asks "
+            f"for ({_first(wrong)}); use the config.json that belongs to the weights"
+        )
+    for kind, keys, harmless in (
+        ("missing", report["missing_keys"], HARMLESS_GAPS),
+        ("left over", report["unexpected_keys"], HARMLESS_EXTRAS),
+    ):
+        others = sorted(
+            key for key in keys if not any(re.search(pattern, key) for pattern in harmless)
+        )
+        if others:
+            raise EncoderError(
+                f"{len(others)} weights in {str(folder)!r} are {kind} ({_first(others)}), but each "
+                "must fit the model; use the config.json that belongs to the weights"
+            )
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

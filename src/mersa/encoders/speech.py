@@ -1,0 +1,215 @@
+"""wav2vec 2.0, HuBERT, WavLM and Whisper's encoder from Hugging Face: sound in, 50 frames a second.
+
+Shapes: B clips, T samples, N frames, W windows, M mel bands, K layers, D width.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import WhisperFeatureExtractor
+
+from mersa.audio import SAMPLE_RATE, FloatArray
+from mersa.encoders.base import Encoded, Modality
+from mersa.encoders.hub import commit_of, resolve
+from mersa.encoders.huggingface import load_config, load_model
+from mersa.encoders.layers import Layer, check_layer, take_layer
+from mersa.encoders.layout import SPEECH_TYPES, content_hash, copy_model, read_config, read_json
+from mersa.encoders.lengths import check_mono, encode_by_length, lengthen
+from mersa.encoders.level import check_peak, set_peak
+from mersa.errors import EncoderError
+
+_WINDOWS_AT_ONCE = 8  # of 30 s each: bounds the memory that one long recording takes
+
+
+class SpeechEncoder:
+    """Frames of a speech model, frozen.
+
+    Clips of one length run together and others apart, so that no frame depends on the batch: the
+    first norm of wav2vec2-base averages over time, padding included. A clip shorter than one
+    frame is lengthened with silence. Whisper hears windows of 30 s, padded with silence as it was
+    trained, and gives the frames of the true length.
+
+    Attributes:
+        commit: The commit on the Hub that the weights come from; None for a folder.
+
+    Args:
+        name: A folder or an id on the Hugging Face Hub.
+        revision: Branch, tag or commit of an id; by default the pinned one.
+        layer: 0 for what enters the transformer to N for its last layer, or counted from the end;
+            `mix` for all N + 1 side by side.
+        peak: The largest magnitude that a clip is scaled to; None leaves it as recorded.
+        normalize: Whether each clip gets zero mean and unit variance; `auto` does as the model's
+            preprocessor says (facebook/wav2vec2-base: yes; torchaudio's bundle of it: no).
+        device: Where the model runs, as torch names it.
+
+    Raises:
+        ConfigError: If the peak is not a positive number.
+        EncoderError: If the model cannot be had or is not a speech encoder, or a setting does not
+            fit it.
+    """
+
+    modality: Modality = "audio"
+    equal_lengths = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        layer: Layer = -1,
+        peak: float | None = None,
+        normalize: bool | Literal["auto"] = "auto",
+        device: str = "cpu",
+    ) -> None:
+        check_peak(peak)
+        self.name = str(name)
+        self._folder = resolve(self.name, revision=revision)
+        self.commit = commit_of(self._folder)
+        self._kind = read_config(self._folder)["model_type"]
+        if self._kind not in SPEECH_TYPES:
+            raise EncoderError(
+                f"encoder {self.name!r} is a model of type {self._kind!r}, but a speech encoder is "
+                f"one of {', '.join(SPEECH_TYPES)}; choose such a model, or give this one as text "
+                "encoder"
+            )
+        config = load_config(self._folder)
+        self._layer = check_layer(self.name, layer, config.num_hidden_layers)
+        self._peak = peak
+        self._normalize = self._reads_normalized(normalize)
+        self._device = torch.device(device)
+        self.width = int(config.hidden_size)
+        self.num_layers = config.num_hidden_layers + 1 if layer == "mix" else 1
+        if self._kind == "whisper":
+            self._stride = 2 * self._mel.hop_length  # the second convolution halves the mel frames
+            self._shortest = 1
+            if self._mel.n_samples != config.max_source_positions * self._stride:
+                raise EncoderError(
+                    f"the preprocessor of {self.name!r} makes windows of {self._mel.n_samples} "
+                    f"samples, but the model hears {config.max_source_positions * self._stride}; "
+                    "use the preprocessor_config.json that belongs to the weights"
+                )
+        else:
+            self._stride = math.prod(config.conv_stride)
+            self._shortest = _receptive_field(config.conv_kernel, config.conv_stride)
+        self.frames_per_second: float | None = SAMPLE_RATE / self._stride
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, config, preprocessor and settings, wherever the files lie."""
+        settings = {
+            "encoder": "speech",
+            "layer": self._layer,
+            "peak": None if self._peak is None else float(self._peak),
+            "normalize": self._normalize,
+            "dtype": "float32",
+        }
+        return content_hash(self._folder, settings)
+
+    def encode(self, batch: Sequence[str] | Sequence[FloatArray]) -> Encoded:
+        """Encode mono float32 waveforms at 16 kHz of any lengths, in the order given.
+
+        Raises:
+            EncoderError: If the weights do not fit the config.
+            ShapeError: If the batch is empty or a waveform is not mono.
+        """
+        ready = [self._prepare(waveform) for waveform in check_mono(batch)]
+        return encode_by_length(ready, self._whisper if self._kind == "whisper" else self._run)
+
+    def save(self, folder: Path) -> None:
+        """Copy the model; `SpeechEncoder(folder)` with the same settings has one fingerprint."""
+        copy_model(self._folder, folder)
+
+    def _prepare(self, waveform: FloatArray) -> FloatArray:
+        waveform = set_peak(waveform, self._peak)
+        if self._normalize and len(waveform):
+            # transformers: Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm; the constant keeps
+            # digital silence finite.
+            centred = waveform - waveform.mean()
+            waveform = centred / np.sqrt(waveform.var() + 1e-7)
+        return lengthen(waveform, self._shortest)
+
+    @torch.inference_mode()
+    def _run(self, inputs: FloatArray | Tensor) -> FloatArray:
+        """Encode (B, T) samples, or (W, M, mel frames) for Whisper, to (B or W, N, K * D)."""
+        answer = self._model(
+            torch.as_tensor(inputs, device=self._device), output_hidden_states=True
+        )
+        frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
+        found: FloatArray = frames.cpu().numpy()
+        return found
+
+    def _whisper(self, waveforms: FloatArray) -> FloatArray:
+        """Encode (B, T) to (B, N, K * D), each clip in windows of 30 s, one after the other."""
+        clips, samples = waveforms.shape
+        size = self._mel.n_samples
+        windows = [
+            waveform[start : start + size]
+            for waveform in waveforms
+            for start in range(0, samples, size)
+        ]
+        encoded = [
+            self._run(
+                self._mel(
+                    windows[start : start + _WINDOWS_AT_ONCE],
+                    sampling_rate=SAMPLE_RATE,
+                    return_tensors="pt",
+                ).input_features
+            )
+            for start in range(0, len(windows), _WINDOWS_AT_ONCE)
+        ]
+        frames = np.concatenate(encoded)  # (W, 1500, K * D)
+        frames = frames.reshape(clips, -1, frames.shape[-1])
+        return frames[:, : math.ceil(samples / self._stride)]
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        model: nn.Module = load_model(self._folder)[0]
+        if self._kind == "whisper":
+            model = model.get_encoder()  # type: ignore[operator]
+        return model.to(self._device)
+
+    @cached_property
+    def _mel(self) -> WhisperFeatureExtractor:
+        if not (self._folder / "preprocessor_config.json").is_file():
+            raise EncoderError(
+                f"encoder {self.name!r} has no preprocessor_config.json in {str(self._folder)!r}; "
+                "save the feature extractor beside the model"
+            )
+        return WhisperFeatureExtractor.from_pretrained(self._folder, local_files_only=True)
+
+    def _reads_normalized(self, normalize: bool | str) -> bool:
+        path = self._folder / "preprocessor_config.json"
+        preprocessor = read_json(path) if path.is_file() else None
+        rate = SAMPLE_RATE if preprocessor is None else preprocessor.get("sampling_rate")
+        if rate != SAMPLE_RATE:
+            raise EncoderError(
+                f"encoder {self.name!r} hears sound at {rate} Hz, but mersa gives it "
+                f"{SAMPLE_RATE} Hz; choose a model for {SAMPLE_RATE} Hz"
+            )
+        if isinstance(normalize, bool):
+            return normalize
+        if normalize != "auto":
+            raise EncoderError(
+                f"normalize is {normalize!r}, but it is 'auto', true or false; choose one"
+            )
+        if preprocessor is None:
+            raise EncoderError(
+                f"encoder {self.name!r} has no preprocessor_config.json in {str(self._folder)!r} "
+                "to say whether clips are normalised; set normalize to true or false"
+            )
+        # The extractors' own defaults: wav2vec2's normalises, Whisper's does not.
+        return bool(preprocessor.get("do_normalize", self._kind != "whisper"))
+
+
+def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Return the least number of samples that gives one frame: 400 for wav2vec 2.0."""
+    samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples

@@ -1,0 +1,545 @@
+"""From a manifest and settings to a trained and scored run folder.
+
+`train` writes validation scores; `evaluate` is the only function that reads the test part.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from mersa import build, runs
+from mersa.batches import FeatureSet, audio_items, encode, load_features, text_items
+from mersa.card import model_card
+from mersa.config import AudioSettings, Config, TextSettings
+from mersa.emotions import WORDS, LabelSet, label_set
+from mersa.encoders.base import Encoder
+from mersa.encoders.cache import FeatureCache, Item
+from mersa.errors import ConfigError, ManifestError, ProtocolError, RunError
+from mersa.evaluation import SCORES, Predictions, concatenate, score
+from mersa.manifest import Manifest, Utterance, read_manifest
+from mersa.networks import num_trainable
+from mersa.paper import ROWS
+from mersa.progress import Progress, Silent
+from mersa.protocols import Fold, cut, leaks
+from mersa.training import fit, predict
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The utterances that a label set can use, and how many were left out, by reason."""
+
+    utterances: tuple[Utterance, ...]
+    labels: LabelSet
+    left_out: Mapping[str, int]
+
+
+def select(manifest: Manifest, labels: LabelSet, *, min_duration_s: float = 0.0) -> Selection:
+    """Keep the utterances whose emotion stands in a label set.
+
+    Raises:
+        ManifestError: If an emotion is neither a known word nor one of the labels, or nothing is
+            left.
+    """
+    known = {*WORDS, *labels.labels}
+    kept, left_out = [], Counter[str]()
+    for utterance in manifest:
+        if utterance.emotion and utterance.emotion not in known:
+            raise ManifestError(
+                f"utterance {utterance.id!r} has the emotion {utterance.emotion!r}, which is no "
+                f"known word ({', '.join(WORDS)}); translate it with: mersa prepare table ... "
+                f"--map {utterance.emotion}=WORD, or name it in data.labels"
+            )
+        if not utterance.emotion:
+            left_out["unlabelled"] += 1
+        elif labels.index(utterance.emotion) is None:
+            left_out[utterance.emotion] += 1
+        elif (utterance.duration_s or np.inf) < min_duration_s:
+            left_out["too short"] += 1
+        else:
+            kept.append(utterance)
+    if not kept:
+        raise ManifestError(
+            f"no utterance has one of the labels {', '.join(labels.labels)} "
+            f"(left out: {_counts(left_out)}); choose other data.labels"
+        )
+    return Selection(tuple(kept), labels, left_out)
+
+
+def train(
+    manifest_path: Path,
+    config: Config,
+    out: Path,
+    *,
+    cache: FeatureCache,
+    seeds: int = 1,
+    device: str = "auto",
+    again: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train under a protocol: every fold and seed, resumable, test unread.
+
+    Args:
+        manifest_path: The manifest.
+        config: All settings.
+        out: The run folder; what is finished in it is not done again.
+        cache: Where frames lie.
+        seeds: How many runs that differ in `train.seed` alone, counted from it.
+        device: `auto`, `cpu` or `cuda[:n]`.
+        again: Train anew even where a run is finished or differs.
+        progress: What is told of it.
+
+    Returns:
+        What `out/metrics.json` holds.
+    """
+    progress = progress or Silent()
+    manifest = read_manifest(manifest_path)
+    labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
+    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
+    if selection.left_out:
+        progress.say(f"left out: {_counts(selection.left_out)}")
+    folds = cut(
+        selection.utterances,
+        config.data.protocol,
+        seed=config.train.seed,
+        validation_share=config.data.validation_share,
+        validation_group=config.data.validation_group,
+    )
+    for fold in folds:
+        _check_fold(fold, selection)
+    _tell(config, selection, folds, progress)
+    leaves = []
+    for number in range(seeds):
+        seed = config.train.seed + number
+        seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
+        for fold in folds:
+            leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
+            leaves.append((leaf, seeded, fold))
+    for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
+        if again and leaf.is_dir():
+            shutil.rmtree(leaf)
+        name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
+        runs.begin(leaf, seeded, labels, fold.parts, manifest_path)
+        if runs.is_finished(leaf):
+            progress.say(f"{name}: finished before; --again trains it anew")
+            continue
+        _train_leaf(leaf, seeded, selection, manifest, fold, cache, device, name, progress)
+    return _summarise(out)
+
+
+def evaluate(
+    folder: Path,
+    *,
+    cache: FeatureCache,
+    manifest_path: Path | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score a run on its own test part, or on another corpus.
+
+    Args:
+        folder: The run.
+        cache: Where frames lie.
+        manifest_path: A manifest that holds all utterances of the run is taken as its corpus at
+            another place; any other one is another corpus, and is scored whole: emotions that the
+            run does not know are left out and counted, folds and seeds answer together.
+        device: `auto`, `cpu` or `cuda[:n]`.
+        progress: What is told of it.
+
+    Returns:
+        What is in the run's `metrics.json`; or, for another corpus, what was written to
+        `evaluations/` inside the run.
+
+    Raises:
+        RunError: If the run is unfinished or its corpus is gone.
+    """
+    progress = progress or Silent()
+    leaves = runs.members(folder)
+    stored = Path(runs.read_json(leaves[0] / "environment.json")["manifest"])
+    if manifest_path is None and not stored.is_file():
+        raise RunError(
+            f"the manifest of {folder}, {stored}, is not there any more; name it: mersa evaluate "
+            f"{folder} MANIFEST"
+        )
+    manifest = read_manifest(manifest_path or stored)
+    by_id = {utterance.id: utterance for utterance in manifest}
+    if not set(runs.read_parts(leaves[0])) <= set(by_id):
+        if manifest_path is None:
+            raise RunError(f"{stored} lacks utterances of {folder}; it was changed since training")
+        return _evaluate_elsewhere(folder, manifest, manifest_path, cache, device, progress)
+    for leaf in leaves:
+        run = runs.load_run(leaf, device=_device(device))
+        ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
+        utterances = [by_id[id_] for id_ in ids]
+        tested = _answers(run, manifest, utterances, "test", cache, device, progress)
+        kept = runs.read_predictions(leaf).part("validation")
+        both = concatenate([kept, tested])
+        runs.write_predictions(leaf, both)
+        metrics = runs.read_json(leaf / "metrics.json")
+        metrics["state"] = "evaluated"
+        metrics["parts"]["test"] = score(tested)
+        _finish(leaf, metrics)
+    return _summarise(folder)
+
+
+def encode_manifest(
+    manifest_path: Path,
+    *,
+    text: TextSettings | None,
+    audio: AudioSettings | None,
+    cache: FeatureCache,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, tuple[int, int]]:
+    """Put the frames of a whole manifest into the cache.
+
+    Returns:
+        For each modality how many different clips were encoded now, and how many there are.
+
+    Raises:
+        ConfigError: If the text encoder learns its vocabulary, which only a train part can give.
+    """
+    progress = progress or Silent()
+    manifest = read_manifest(manifest_path)
+    jobs: list[tuple[Encoder, Mapping[str, Item]]] = []
+    if text:
+        if text.name == "tiny":
+            raise ConfigError(
+                "text encoder 'tiny' learns its vocabulary from a train part, so it cannot encode "
+                "before training; mersa train does it"
+            )
+        jobs.append(
+            (build.text_encoder(text, device=_device(device)), text_items(manifest.utterances))
+        )
+    if audio:
+        items = audio_items(manifest, manifest.utterances)
+        jobs.append((build.audio_encoder(audio, device=_device(device)), items))
+    return {
+        encoder.modality: (
+            encode(encoder, items, cache, progress),
+            len({item.key for item in items.values()}),
+        )
+        for encoder, items in jobs
+    }
+
+
+def bundle(folder: Path, *, progress: Progress | None = None) -> None:
+    """Copy the encoders into a run, so that it works offline on another machine."""
+    progress = progress or Silent()
+    for leaf in runs.members(folder):
+        run = runs.load_run(leaf)
+        for modality, encoder in (("text", run.text), ("audio", run.audio)):
+            inside = leaf / "encoders" / modality
+            if encoder is None or inside.is_dir():
+                continue
+            partial = inside.with_name(f"{modality}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            encoder.save(partial)
+            partial.rename(inside)
+        progress.say(f"{leaf}: whole")
+
+
+def _train_leaf(
+    leaf: Path,
+    config: Config,
+    selection: Selection,
+    manifest: Manifest,
+    fold: Fold,
+    cache: FeatureCache,
+    device: str,
+    name: str,
+    progress: Progress,
+) -> None:
+    train_set, validation = (
+        [one for one in selection.utterances if fold.parts.get(one.id) == part]
+        for part in ("train", "validation")
+    )
+    text: Encoder | None = None
+    audio: Encoder | None = None
+    if config.uses_text:
+        train_texts = [one.text for one in train_set if one.text.strip()]
+        text = build.text_encoder(config.text, train_texts=train_texts, device=_device(device))
+        runs.save_encoder(leaf, "text", text, whole=config.text.name == "tiny")
+    if config.uses_audio:
+        audio = build.audio_encoder(config.audio, device=_device(device))
+        runs.save_encoder(leaf, "audio", audio, whole=False)
+    features = [
+        _features(part, manifest, selection.labels, text, audio, cache, progress)
+        for part in (train_set, validation)
+    ]
+    if config.data.shuffle != "none":
+        features = [one.shuffled(config.data.shuffle, config.train.seed) for one in features]
+    torch.manual_seed(config.train.seed)
+    network = build.network(config, text, audio, len(selection.labels.labels))
+    fabric = Fabric(accelerator=_accelerator(device), devices=_devices(device))
+    state = leaf / runs.STATE
+    result = fit(
+        network,
+        features[0],
+        features[1],
+        config.train,
+        fabric=fabric,
+        state=state,
+        on_progress=progress.task(f"training {name}"),
+    )
+    probabilities = predict(network, features[1], device=fabric.device)
+    answered = _predictions(validation, "validation", probabilities, selection.labels)
+    runs.save_network(leaf, network)
+    runs.write_history(leaf, result.history)
+    runs.write_predictions(leaf, answered)
+    metrics = {
+        "state": "trained",
+        "row": config.row,
+        "system": config.network.system,
+        "protocol": config.data.protocol,
+        "parts_sha256": fold.sha256(),
+        "seed": config.train.seed,
+        "labels": list(selection.labels.labels),
+        "trainable_parameters": num_trainable(network),
+        "best_epoch": result.best_epoch,
+        "epochs": len(result.history),
+        "counts": dict(Counter(fold.parts.values())),
+        "leaks": leaks(selection.utterances, fold),
+        "parts": {"validation": score(answered)},
+    }
+    _finish(leaf, metrics)
+    state.unlink(missing_ok=True)
+    best = metrics["parts"]["validation"]  # type: ignore[index]
+    progress.say(
+        f"{name}: best epoch {result.best_epoch + 1} of {len(result.history)}, validation "
+        f"macro F1 {best['macro_f1']:.3f}"
+    )
+
+
+def _features(
+    utterances: Sequence[Utterance],
+    manifest: Manifest,
+    labels: LabelSet,
+    text: Encoder | None,
+    audio: Encoder | None,
+    cache: FeatureCache,
+    progress: Progress,
+) -> FeatureSet:
+    words = (text, text_items(utterances)) if text else None
+    sound = (audio, audio_items(manifest, utterances)) if audio else None
+    for source in (words, sound):
+        if source:
+            encode(*source, cache, progress)
+    return load_features(utterances, labels.index, words, sound, cache)
+
+
+def _answers(
+    run: runs.Run,
+    manifest: Manifest,
+    utterances: Sequence[Utterance],
+    part: str,
+    cache: FeatureCache,
+    device: str,
+    progress: Progress,
+) -> Predictions:
+    features = _features(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
+    if run.config.data.shuffle != "none":
+        features = features.shuffled(run.config.data.shuffle, run.config.train.seed)
+    probabilities = predict(run.network, features, device=torch.device(_device(device)))
+    return _predictions(utterances, part, probabilities, run.labels)
+
+
+def _evaluate_elsewhere(
+    folder: Path,
+    manifest: Manifest,
+    manifest_path: Path,
+    cache: FeatureCache,
+    device: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    leaves = runs.members(folder)
+    selection = select(manifest, runs.load_labels(leaves[0]))
+    several = [
+        _answers(
+            runs.load_run(leaf, device=_device(device)),
+            manifest,
+            selection.utterances,
+            "test",
+            cache,
+            device,
+            progress,
+        )
+        for leaf in leaves
+    ]
+    mean = np.mean([one.probabilities for one in several], axis=0)
+    answered = _predictions(selection.utterances, "test", mean, selection.labels)
+    first = runs.read_json(leaves[0] / "metrics.json")
+    metrics = {
+        "state": "evaluated",
+        "manifest": str(manifest_path),
+        "left_out": dict(selection.left_out),
+        "models": len(leaves),
+        **{name: first[name] for name in ("row", "system", "protocol", "labels")},
+        "parts": {"test": score(answered)},
+    }
+    place = folder / "evaluations" / manifest_path.resolve().parent.name
+    runs.write_predictions(place, answered)
+    runs.write_json(place / "metrics.json", metrics)
+    progress.say(f"left out: {_counts(selection.left_out) or 'nothing'}; written to {place}")
+    return metrics
+
+
+def _summarise(folder: Path) -> dict[str, Any]:
+    """Write and return the scores of a run above its folds and seeds."""
+    if (folder / "config.toml").is_file():
+        return runs.read_json(folder / "metrics.json")
+    inner = sorted({path.parent for path in runs.members(folder)})
+    if inner != [folder]:  # seeds that hold folds
+        for path in inner:
+            _pool(path)
+        return _mean_over_seeds(folder, inner)
+    leaves = runs.members(folder)
+    if leaves[0].name.startswith("seed-"):
+        return _mean_over_seeds(folder, leaves)
+    return _pool(folder)
+
+
+def _pool(folder: Path) -> dict[str, Any]:
+    """Score the answers of all folds together: pooled first, then scored."""
+    leaves = runs.members(folder)
+    if leaves == [folder]:
+        return runs.read_json(folder / "metrics.json")
+    several = [runs.read_json(leaf / "metrics.json") for leaf in leaves]
+    pooled = concatenate([runs.read_predictions(leaf) for leaf in leaves])
+    runs.write_predictions(folder, pooled)
+    evaluated = all(one["state"] == "evaluated" for one in several)
+    metrics = {
+        **{name: several[0][name] for name in ("row", "system", "protocol", "seed", "labels")},
+        "state": "evaluated" if evaluated else "trained",
+        "folds": len(leaves),
+        "parts_sha256": [one["parts_sha256"] for one in several],
+        "parts": {
+            part: score(pooled.part(part))
+            | {
+                "mean_of_folds": {
+                    name: float(np.mean([one["parts"][part][name] for one in several]))
+                    for name in SCORES
+                }
+            }
+            for part in (("validation", "test") if evaluated else ("validation",))
+        },
+    }
+    runs.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
+    several = [runs.read_json(path / "metrics.json") for path in inner]
+    parts = set.intersection(*(set(one["parts"]) for one in several))
+    metrics = {
+        **{name: several[0][name] for name in ("row", "system", "protocol", "labels")},
+        "state": "evaluated" if "test" in parts else "trained",
+        "seeds": [one["seed"] for one in several],
+        "parts": {
+            part: {
+                "n": several[0]["parts"][part]["n"],
+                "groups": several[0]["parts"][part]["groups"],
+                "majority": several[0]["parts"][part]["majority"],
+                "sd": {
+                    name: float(np.std([one["parts"][part][name] for one in several], ddof=1))
+                    for name in SCORES
+                },
+                **{
+                    name: float(np.mean([one["parts"][part][name] for one in several]))
+                    for name in SCORES
+                },
+            }
+            for part in sorted(parts)
+        },
+    }
+    runs.write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def _finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
+    runs.write_text(leaf / "README.md", model_card(runs.load_config(leaf), metrics))
+    runs.write_json(leaf / "metrics.json", metrics)
+
+
+def _predictions(
+    utterances: Sequence[Utterance], part: str, probabilities: Any, labels: LabelSet
+) -> Predictions:
+    truth = [labels.index(one.emotion) for one in utterances]
+    return Predictions(
+        tuple(one.id for one in utterances),
+        (part,) * len(utterances),
+        np.array(truth, dtype=np.int64),
+        probabilities,
+        tuple(one.dialogue or one.speaker or one.id for one in utterances),
+        labels.labels,
+    )
+
+
+def _check_fold(fold: Fold, selection: Selection) -> None:
+    by_id = {one.id: one for one in selection.utterances}
+    held = Counter(
+        selection.labels.index(by_id[id_].emotion)
+        for id_, part in fold.parts.items()
+        if part == "train"
+    )
+    where = f" of {fold.name}" if fold.name else ""
+    if len(held) < 2:
+        only = selection.labels.labels[next(iter(held)) or 0]
+        raise ProtocolError(
+            f"the train part{where} holds one class only ({only!r}); a classifier needs at least "
+            "two, so choose another protocol or other data.labels"
+        )
+    for index, label in enumerate(selection.labels.labels):
+        if not held[index]:
+            raise ProtocolError(
+                f"the train part{where} holds no utterance of {label!r}; leave it out of "
+                "data.labels or choose another protocol"
+            )
+
+
+def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress: Progress) -> None:
+    if (
+        config.row
+        and ROWS[config.row].aligned
+        and config.text.name == ROWS[config.row].settings()["text"]["name"]
+    ):
+        progress.say(
+            f"row {config.row} asks for a self-aligned text encoder, but text.name is plain "
+            f"{config.text.name}; give the aligned folder with --text FOLDER"
+        )
+    counts = Counter(folds[0].parts.values())
+    shares = {
+        name: float(np.mean([leaks(selection.utterances, fold).get(name, 0.0) for fold in folds]))
+        for name in leaks(selection.utterances, folds[0])
+    }
+    shared = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+    progress.say(
+        f"{len(folds)} fold{'s' if len(folds) > 1 else ''}; "
+        f"train {counts['train']}, validation {counts['validation']}, test {counts['test']}"
+        + (f"; test utterances whose ... is also in train: {shared}" if shared else "")
+    )
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def _device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _accelerator(device: str) -> str:
+    return _device(device).partition(":")[0]
+
+
+def _devices(device: str) -> list[int] | int:
+    index = _device(device).partition(":")[2]
+    return [int(index)] if index else 1

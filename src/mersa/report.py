@@ -1,0 +1,105 @@
+"""Runs beside each other, as one table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mersa import runs
+from mersa.errors import RunError
+
+COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+
+
+def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Read the test scores of runs, and put always answering the commonest label above them.
+
+    Returns:
+        One dictionary a line: `run`, `system`, `n`, `groups`, the four scores, and `ci95` or `sd`.
+
+    Raises:
+        RunError: If a run has not been evaluated, or the runs have different labels or test parts.
+    """
+    lines: list[dict[str, Any]] = []
+    first: Mapping[str, Any] = {}
+    for folder in folders:
+        metrics = runs.read_json(folder / "metrics.json")
+        test = metrics["parts"].get("test")
+        if test is None:
+            raise RunError(
+                f"{folder} has no test scores yet; read its test part with: mersa evaluate {folder}"
+            )
+        if not lines:
+            first = metrics
+            lines.append(
+                {
+                    "run": "",
+                    "system": "always commonest",
+                    "n": test["n"],
+                    "groups": test["groups"],
+                    **test["majority"],
+                }
+            )
+        if metrics["labels"] != first["labels"] or test["n"] != lines[0]["n"]:
+            raise RunError(
+                f"{folder} tells {', '.join(metrics['labels'])} on {test['n']} test utterances, "
+                f"but the first run {', '.join(first['labels'])} on {lines[0]['n']}; report runs "
+                "of one label set and test part together"
+            )
+        lines.append(
+            {
+                "run": str(folder),
+                "system": metrics["system"],
+                "seeds": len(metrics.get("seeds", [0])),
+                **{name: test[name] for name in ("n", "groups", *COLUMNS)},
+                **{name: test[name] for name in ("ci95", "sd") if name in test},
+            }
+        )
+    return lines
+
+
+def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Align the lines for a terminal, each score with its interval."""
+    header = ["system", *(name.replace("_", " ") for name in COLUMNS)]
+    rows = [
+        header,
+        *([line["system"], *(score_cell(line, name) for name in COLUMNS)] for line in lines),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    text = "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    return f"{text}\n{_note(lines)}\n"
+
+
+def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Write the lines as a Markdown table."""
+    header = ["system", "run", *(name.replace("_", " ") for name in COLUMNS)]
+    rows = [
+        [line["system"], line["run"], *(score_cell(line, name) for name in COLUMNS)]
+        for line in lines
+    ]
+    table = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in table) + f"\n\n{_note(lines)}\n"
+
+
+def _note(lines: Sequence[Mapping[str, Any]]) -> str:
+    seeds = max(line.get("seeds", 1) for line in lines)
+    spread = (
+        f"mean of {seeds} seeds, ± their standard deviation"
+        if seeds > 1
+        else "95 % intervals by bootstrap over groups"
+    )
+    return f"{lines[0]['n']} test utterances in {lines[0]['groups']} groups; {spread}."
+
+
+def score_cell(line: Mapping[str, Any], name: str) -> str:
+    """Write one score with its interval, or with its deviation over seeds."""
+    if "sd" in line:
+        return f"{line[name]:.3f} ± {line['sd'][name]:.3f}"
+    if "ci95" not in line:
+        return f"{line[name]:.3f}"
+    interval = line["ci95"][name]
+    if interval is None:
+        return f"{line[name]:.3f} (too few groups)"
+    return f"{line[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

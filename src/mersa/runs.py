@@ -1,0 +1,328 @@
+"""The run folder: what a training leaves behind, complete or visibly unfinished.
+
+    config.toml  parts.csv  labels.json  environment.json      before the first step
+    encoders/  model.safetensors  history.csv  predictions.csv  README.md
+    metrics.json                                               last: without it, unfinished
+
+A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
+above them. Nothing is a pickle.
+"""
+
+import csv
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from mersa import __version__, build
+from mersa.config import Config, make_config, read_config, to_toml
+from mersa.emotions import LabelSet
+from mersa.encoders.base import Encoder
+from mersa.errors import EncoderError, RunError
+from mersa.evaluation import Predictions
+from mersa.files import write_whole
+from mersa.manifest import read_table, write_table
+
+STATE = "resume.pt"
+_VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished leaf of a run folder, loaded for answering.
+
+    Attributes:
+        folder: Where it stands.
+        config: Its settings.
+        labels: Its label set.
+        text: Encoder of words, or None if it reads none.
+        audio: Encoder of sound, or None if it reads none.
+        network: In eval mode, on the device.
+    """
+
+    folder: Path
+    config: Config
+    labels: LabelSet
+    text: Encoder | None
+    audio: Encoder | None
+    network: nn.Module
+
+
+def members(folder: Path) -> list[Path]:
+    """Return the leaf folders of a run: itself, or its folds and seeds in order.
+
+    Raises:
+        RunError: If the folder is no run folder.
+    """
+    if (folder / "config.toml").is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a folder; name a run folder that mersa train made")
+    inner = [path for path in folder.iterdir() if path.is_dir() and _number(path) is not None]
+    leaves = [leaf for path in sorted(inner, key=_order) for leaf in members(path)]
+    if not leaves:
+        raise RunError(f"{folder} holds no config.toml; name a run folder that mersa train made")
+    return leaves
+
+
+def is_finished(folder: Path) -> bool:
+    """Return True if training of a leaf, or of a run with folds, ended."""
+    return (folder / "metrics.json").is_file()
+
+
+def begin(
+    folder: Path, config: Config, labels: LabelSet, parts: Mapping[str, str], manifest: Path
+) -> None:
+    """Write what stands before the first step.
+
+    Raises:
+        RunError: If the folder holds a run of other settings or parts.
+    """
+    config_text, parts_rows = to_toml(config), [{"id": i, "part": p} for i, p in parts.items()]
+    if (folder / "config.toml").is_file():
+        _refuse_other(folder, config, parts)
+        return
+    write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
+    write_text(folder / "environment.json", _json(_environment(manifest)))
+    write_table(parts_rows, ("id", "part"), folder / "parts.csv")
+    write_text(folder / "config.toml", config_text)
+
+
+def read_parts(folder: Path) -> dict[str, str]:
+    """Return the part of each utterance, by id."""
+    return {row["id"]: row["part"] for row in read_table(folder / "parts.csv")}
+
+
+def save_encoder(folder: Path, modality: str, encoder: Encoder, *, whole: bool) -> None:
+    """Record an encoder; `whole` also copies what is needed to load it, as `bundle` does."""
+    facts = {
+        "name": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "width": encoder.width,
+        "num_layers": encoder.num_layers,
+        "revision": getattr(encoder, "revision", None),
+    }
+    if whole:
+        encoder.save(folder / "encoders" / modality)
+    write_text(folder / "encoders" / f"{modality}.json", _json(facts))
+
+
+def save_network(folder: Path, network: nn.Module) -> None:
+    """Write the network's weights as safetensors."""
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    with write_whole(folder / "model.safetensors") as partial:
+        partial.write_bytes(save(tensors))
+
+
+def load_run(folder: Path, *, device: str = "cpu") -> Run:
+    """Load a finished leaf.
+
+    Raises:
+        RunError: If it is unfinished, its weights do not fit, or an encoder's weights are not
+            those that it was trained with.
+    """
+    if not is_finished(folder):
+        raise RunError(
+            f"{folder} is unfinished (it has no metrics.json); go on with: mersa train ... "
+            f"--out {folder}"
+        )
+    config = load_config(folder)
+    labels = load_labels(folder)
+    text = _load_encoder(folder, "text", config, device) if config.uses_text else None
+    audio = _load_encoder(folder, "audio", config, device) if config.uses_audio else None
+    network = build.network(config, text, audio, len(labels.labels))
+    _load_weights(folder / "model.safetensors", network)
+    return Run(folder, config, labels, text, audio, network.to(device).eval())
+
+
+def load_config(folder: Path) -> Config:
+    """Read the settings of a leaf."""
+    return make_config(read_config(folder / "config.toml"))
+
+
+def load_labels(folder: Path) -> LabelSet:
+    """Read the labels of a leaf."""
+    from mersa.emotions import LABEL_SETS
+
+    facts = read_json(folder / "labels.json")
+    known = LABEL_SETS.get(facts["name"])
+    merges = known.merges if known and list(known.labels) == facts["labels"] else {}
+    return LabelSet(facts["name"], tuple(facts["labels"]), merges)
+
+
+def write_predictions(folder: Path, predictions: Predictions, *, name: str = "predictions") -> None:
+    """Write one row an utterance: id, part, truth, prediction, group, a probability a label."""
+    columns = ["id", "part", "truth", "prediction", "group", *predictions.labels]
+    labels = predictions.labels
+    rows = [
+        {
+            "id": id_,
+            "part": part,
+            "truth": labels[truth],
+            "prediction": labels[int(probabilities.argmax())],
+            "group": group,
+        }
+        | {label: repr(float(p)) for label, p in zip(labels, probabilities, strict=True)}
+        for id_, part, truth, probabilities, group in zip(
+            predictions.ids,
+            predictions.parts,
+            predictions.truth,
+            predictions.probabilities,
+            predictions.groups,
+            strict=True,
+        )
+    ]
+    write_table(rows, columns, folder / f"{name}.csv")
+
+
+def read_predictions(folder: Path) -> Predictions:
+    """Read what `write_predictions` wrote.
+
+    Raises:
+        RunError: If the file is missing or cut.
+    """
+    path = folder / "predictions.csv"
+    labels = load_labels(members(folder)[0]).labels
+    try:
+        rows = read_table(path)
+        return Predictions(
+            tuple(row["id"] for row in rows),
+            tuple(row["part"] for row in rows),
+            np.array([labels.index(row["truth"]) for row in rows], dtype=np.int64),
+            np.array([[float(row[label]) for label in labels] for row in rows]),
+            tuple(row["group"] for row in rows),
+            labels,
+        )
+    except (KeyError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); evaluate the run again") from None
+
+
+def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Write one row an epoch."""
+    with (
+        write_whole(folder / "history.csv") as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with write_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, _json(value))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RunError: If the file is missing or no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); the run folder is not whole") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path} holds no JSON object; the run folder is not whole")
+    return value
+
+
+def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> Encoder:
+    inside = folder / "encoders" / modality
+    saved = inside if inside.is_dir() else None
+    encoder: Encoder
+    if modality == "text":
+        encoder = build.text_encoder(config.text, saved=saved, device=device)
+    else:
+        encoder = build.audio_encoder(config.audio, saved=saved, device=device)
+    facts = read_json(folder / "encoders" / f"{modality}.json")
+    if encoder.fingerprint != facts["fingerprint"]:
+        raise EncoderError(
+            f"the {modality} encoder {facts['name']!r} has other weights or settings than the run "
+            f"was trained with (fingerprint {encoder.fingerprint[:12]}, expected "
+            f"{facts['fingerprint'][:12]}); bring back the weights, or use a bundled run"
+        )
+    return encoder
+
+
+def _load_weights(path: Path, network: nn.Module) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read ({error}); the run folder is not whole") from None
+    wanted = {name: tuple(one.shape) for name, one in network.state_dict().items()}
+    found = {name: tuple(one.shape) for name, one in tensors.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise RunError(
+                f"{path} does not fit the network of its settings: weight {name!r} has shape "
+                f"{found.get(name, 'none')}, but {wanted.get(name, 'none')} was expected; the "
+                "settings or the weights were exchanged"
+            )
+    network.load_state_dict(tensors)
+
+
+def _refuse_other(folder: Path, config: Config, parts: Mapping[str, str]) -> None:
+    before = load_config(folder).model_dump(mode="json")
+    after = config.model_dump(mode="json")
+    for section, values in after.items():
+        if values == before[section]:
+            continue
+        if isinstance(values, dict):
+            key = next(key for key in values if values[key] != before[section][key])
+            name, was, now = f"{section}.{key}", before[section][key], values[key]
+        else:
+            name, was, now = section, before[section], values
+        raise RunError(
+            f"{folder} holds a run with {name} = {was!r}, but {now!r} was asked for; choose "
+            "another --out, or --again to train anew in its place"
+        )
+    if read_parts(folder) != dict(parts):
+        raise RunError(
+            f"{folder} holds a run on other parts of the data; choose another --out, or --again "
+            "to train anew in its place"
+        )
+
+
+def _environment(manifest: Path) -> dict[str, Any]:
+    return {
+        "manifest": str(manifest.resolve()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {
+            name: __version__ if name == "mersa" else metadata.version(name) for name in _VERSIONED
+        },
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _number(path: Path) -> int | None:
+    kind, _, number = path.name.partition("-")
+    return int(number) if kind in {"fold", "seed"} and number.isdigit() else None
+
+
+def _order(path: Path) -> tuple[str, int]:
+    return path.name.partition("-")[0], _number(path) or 0

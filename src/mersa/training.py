@@ -1,0 +1,231 @@
+"""The loop: fit on train, choose the epoch on validation, never see test.
+
+Every epoch draws its order and its dropout from the seed and the epoch's number alone. So a run
+that was killed goes on from its last stored epoch to the very end that it would have had.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from mersa.batches import FeatureSet, epoch_batches, sorted_batches
+from mersa.config import TrainSettings
+from mersa.errors import ConfigError, RunError
+from mersa.evaluation import Array, quick_scores
+from mersa.files import write_whole
+from mersa.progress import OnProgress
+
+STORE_EVERY_S = 20.0
+"""Seconds between two stored states; a shorter run that is killed begins anew."""
+
+EVALUATION_BATCH = 64
+
+
+@dataclass
+class Fit:
+    """Where a fit stands.
+
+    Attributes:
+        best: Weights of the best epoch so far, by name.
+        best_epoch: Its number, from 0; -1 before the first.
+        best_score: Its validation score; larger is better.
+        history: One row an epoch: `epoch, learning_rate, train_loss, validation_loss` and the
+            validation scores.
+    """
+
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+    best_score: float = -math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    network: nn.Module,
+    train: FeatureSet,
+    validation: FeatureSet,
+    settings: TrainSettings,
+    *,
+    fabric: Fabric,
+    state: Path | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> Fit:
+    """Fit a network, and leave it with the weights of its best validation epoch.
+
+    Args:
+        network: Freshly made from `settings.seed`.
+        train: What is learnt from.
+        validation: What chooses the epoch.
+        settings: The loop's settings.
+        fabric: Device and precision.
+        state: File of the stored state; a fit goes on from it if it is there.
+        on_progress: Called after each epoch.
+
+    Raises:
+        ConfigError: If the loss stops being a number.
+        RunError: If the stored state does not fit the network.
+    """
+    torch.set_flush_denormal(True)
+    num_labels = _num_labels(network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    scheduler = LambdaLR(optimizer, lambda epoch: rate_factor(epoch, settings))
+    weights = _class_weights(train.labels, num_labels) if settings.class_weights else None
+    model, stepper = fabric.setup(network, optimizer)
+    # After the set-up, so that what is loaded lands on the device of the weights.
+    result = Fit()
+    if state and state.exists():
+        result = _load_state(state, network, optimizer, scheduler)
+    if weights is not None:
+        weights = weights.to(fabric.device)
+    stored_at = time.monotonic()
+    for epoch in range(len(result.history), settings.epochs):
+        if epoch - result.best_epoch > settings.patience:
+            break
+        torch.manual_seed(_epoch_seed(settings.seed, epoch))
+        rate = optimizer.param_groups[0]["lr"]
+        train_loss = _train_epoch(model, stepper, train, settings, epoch, weights, fabric)
+        if not math.isfinite(train_loss):
+            raise ConfigError(
+                f"the training loss of epoch {epoch} is {train_loss}; lower "
+                f"train.learning_rate (it is {settings.learning_rate})"
+            )
+        scheduler.step()
+        probabilities = predict(network, validation, device=fabric.device)
+        scores = quick_scores(validation.labels.numpy(), probabilities)
+        loss = _log_loss(validation.labels, probabilities)
+        result.history.append(
+            {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss}
+            | {"validation_loss": loss}
+            | {f"validation_{name}": value for name, value in scores.items()}
+        )
+        score = -loss if settings.monitor == "loss" else scores[settings.monitor]
+        if score > result.best_score:
+            result.best_score, result.best_epoch = score, epoch
+            result.best = {
+                name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()
+            }
+        on_progress(epoch + 1, settings.epochs)
+        if state and time.monotonic() - stored_at > STORE_EVERY_S:
+            _store_state(state, network, optimizer, scheduler, result)
+            stored_at = time.monotonic()
+    network.load_state_dict(result.best)
+    return result
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -> Array:
+    """Return the probability of each label for each utterance, (N, C), in the set's order."""
+    network.eval()
+    rows: dict[int, Any] = {}
+    for batch in sorted_batches(features, EVALUATION_BATCH):
+        logits = network(*batch.to(device).inputs())
+        for row, probabilities in zip(
+            batch.rows, logits.double().softmax(-1).cpu().numpy(), strict=True
+        ):
+            rows[row] = probabilities
+    return np.stack([rows[row] for row in range(len(features))])
+
+
+def rate_factor(epoch: int, settings: TrainSettings) -> float:
+    """Return what the learning rate is multiplied by in an epoch, from 0."""
+    if settings.schedule == "step":
+        return float(settings.step_factor ** (epoch // settings.step_epochs))
+    if settings.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, epoch / settings.epochs)))
+    return 1.0
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: FeatureSet,
+    settings: TrainSettings,
+    epoch: int,
+    weights: Tensor | None,
+    fabric: Fabric,
+) -> float:
+    """Take one pass over train; return the mean loss of its utterances."""
+    model.train()
+    total = torch.zeros((), device=fabric.device)
+    order_seed = _epoch_seed(settings.seed, epoch)
+    for batch in epoch_batches(train, settings.batch_size, seed=order_seed):
+        batch = batch.to(fabric.device)
+        loss = F.cross_entropy(
+            model(*batch.inputs()),
+            batch.labels,
+            weight=weights,
+            label_smoothing=settings.label_smoothing,
+        )
+        fabric.backward(loss)
+        if settings.clip_norm:
+            fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        total += loss.detach() * len(batch.rows)
+    return float(total) / len(train)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _num_labels(network: nn.Module) -> int:
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    return last.out_features
+
+
+def _class_weights(labels: Tensor, num_labels: int) -> Tensor:
+    """Weigh each label by the inverse of its count, so that the weights' mean over rows is 1."""
+    counts = torch.bincount(labels, minlength=num_labels).clamp(min=1)
+    return len(labels) / (num_labels * counts.float())
+
+
+def _log_loss(labels: Tensor, probabilities: Array) -> float:
+    truth = probabilities[np.arange(len(labels)), labels.numpy()]
+    return float(-np.log(np.maximum(truth, 1e-12)).mean())
+
+
+def _store_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LambdaLR,
+    result: Fit,
+) -> None:
+    with write_whole(path) as partial, partial.open("wb") as file:
+        torch.save(
+            {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "fit": vars(result),
+            },
+            file,
+        )
+
+
+def _load_state(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR
+) -> Fit:
+    try:
+        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        return Fit(**state["fit"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} does not hold the state of this fit ({first}); remove it to begin anew"
+        ) from None
