@@ -76,9 +76,20 @@ class FeatureSet:
         audio, audio_mask = pad([self.audio[row] for row in rows])
         return Batch(tuple(rows), text, text_mask, audio, audio_mask, self.labels[list(rows)])
 
+    def joined(self, other: "FeatureSet") -> "FeatureSet":
+        """Put the utterances of another set behind these."""
+        return FeatureSet(
+            self.ids + other.ids,
+            self.text + other.text,
+            self.audio + other.audio,
+            torch.cat([self.labels, other.labels]),
+        )
+
     def shuffled(self, modality: str, seed: int) -> "FeatureSet":
         """Give each utterance the words or the sound of another one; a control."""
-        order = np.random.default_rng(seed).permutation(len(self)).tolist()
+        ring = np.random.default_rng(seed).permutation(len(self))
+        order = np.empty_like(ring)
+        order[ring] = np.roll(ring, 1)  # each takes from the one before it, none from itself
         text = tuple(self.text[row] for row in order) if modality == "text" else self.text
         audio = tuple(self.audio[row] for row in order) if modality == "audio" else self.audio
         return FeatureSet(self.ids, text, audio, self.labels)

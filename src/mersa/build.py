@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from mersa.config import AudioSettings, Config, TextSettings
@@ -123,6 +124,30 @@ def network(
     if max(num_text_layers, num_audio_layers) > 1:
         return MixedLayers(fused, num_text_layers, num_audio_layers)
     return fused
+
+
+def device(name: str) -> str:
+    """Return the device that a name means, as torch names it.
+
+    Args:
+        name: `auto` (a GPU if there is one), `cpu` or `cuda[:n]`.
+
+    Raises:
+        ConfigError: If it is none of these, or is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    kind, colon, index = name.partition(":")
+    if name == "cpu":
+        return name
+    if kind != "cuda" or (colon and not index.isdecimal()):
+        raise ConfigError(f"device {name!r} is not known; choose auto, cpu or cuda[:n]")
+    if int(index or 0) >= count:
+        raise ConfigError(
+            f"device {name!r} is not there: torch sees {count} CUDA devices; choose auto or cpu"
+        )
+    return name
 
 
 def _refuse_layers(layer: int | str, section: str, name: str) -> None:

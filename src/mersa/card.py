@@ -1,6 +1,8 @@
 """The model card that stands in every run folder, made from the run alone."""
 
+import re
 from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mersa.config import Config, to_toml
@@ -21,7 +23,11 @@ WEIGHT_LICENCES: Mapping[str, str] = {
 
 
 def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
-    """Write the card of a leaf run, Markdown with the front matter of the Hugging Face Hub."""
+    """Write the card of a leaf run, Markdown with the front matter of the Hugging Face Hub.
+
+    Of paths on this machine only the last name is told.
+    """
+    config = _without_paths(config)
     encoders = [
         *([("text", config.text.name)] if config.uses_text else []),
         *([("audio", config.audio.name)] if config.uses_audio else []),
@@ -59,6 +65,12 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         f"answering the commonest label gives accuracy {majority['accuracy']:.3f} and macro F1 "
         f"{majority['macro_f1']:.3f}.",
     ]
+    if config.train.refit:
+        lines += [
+            "",
+            "The weights here were then fitted anew on train and validation together for as many "
+            "epochs; the validation scores are those of the network before that.",
+        ]
     if "test" not in metrics["parts"]:
         lines += ["", "The test part has not been read: `mersa evaluate` adds it."]
     lines += ["", "## Data and parts", ""]
@@ -97,6 +109,26 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _without_paths(config: Config) -> Config:
+    """Cut the folders off the settings that may hold a path, as `onnx:/home/me/model.onnx`."""
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"protocol": _last_name(config.data.protocol)}),
+            "text": config.text.model_copy(update={"name": _last_name(config.text.name)}),
+            "audio": config.audio.model_copy(update={"name": _last_name(config.audio.name)}),
+        }
+    )
+
+
+def _last_name(setting: str) -> str:
+    kind, path = re.fullmatch(r"((?:onnx:|vggish:|file:)?)(.*)", setting, re.DOTALL).groups()  # type: ignore[union-attr]
+    if PureWindowsPath(path).drive:
+        return f"{kind}{PureWindowsPath(path).name}"
+    if path.startswith(("/", "~", ".")):
+        return f"{kind}{PurePosixPath(path).name}"
+    return setting
 
 
 def _with_interval(scores: Mapping[str, Any], name: str) -> str:

@@ -35,17 +35,21 @@ Protocol = Annotated[
 ]
 
 
+_INTERRUPTED = 130  # typer's exit code after Ctrl-C
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
-        app()
+        app(prog_name="mersa")
     except MersaError as error:
         sys.stderr.write(f"mersa {verb}: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopped; the same command goes on from here\n")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:
+            sys.stderr.write("\nstopped; the same command goes on from here\n")
+        raise
 
 
 def _version(value: bool) -> None:
@@ -79,6 +83,9 @@ def prepare(
     recordings: Annotated[
         Path | None, typer.Option("--root", help="Folder that a table's audio paths start from.")
     ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the recordings instead of linking their folder.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a manifest of a corpus, and print what it holds."""
@@ -99,6 +106,7 @@ def prepare(
                 root=recordings,
             ),
             out,
+            copy=copy,
         )
     else:
         raise CorpusError(f"corpus {corpus!r} is not known; choose toy or table")
@@ -226,7 +234,7 @@ def train(
             progress=progress,
         )
     _print_scores(folder, metrics, "validation", as_json)
-    if not as_json and not quiet:
+    if metrics["state"] == "trained" and not as_json and not quiet:
         typer.echo(f"the test part has not been read; read it once with: mersa evaluate {folder}")
 
 
@@ -362,8 +370,14 @@ def _cache(folder: Path | None) -> Any:
     from platformdirs import user_cache_path
 
     from mersa.encoders.cache import FeatureCache
+    from mersa.errors import ConfigError
 
-    return FeatureCache(folder or user_cache_path("mersa") / "features")
+    place = folder or user_cache_path("mersa") / "features"
+    if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+        raise ConfigError(
+            f"{place} is or lies below a file, but the cache is a folder; choose another --cache"
+        )
+    return FeatureCache(place)
 
 
 def _modalities(recognizer: Any) -> Sequence[str]:

@@ -18,12 +18,13 @@ from mersa.errors import ConfigError
 System = Literal["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"]
 Layer = int | Literal["mix"]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Width = Annotated[int, Field(gt=0)]
 
 
 class Settings(BaseModel):
     """A section: frozen, and closed to unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -98,7 +99,7 @@ class NetworkSettings(Settings):
     fusion_width: int = Field(
         128, ge=0, description="width of the fused frames; 0: the audio's, as in 3M-SER v2 (D5)"
     )
-    hidden: tuple[int, ...] = Field((64,), description="hidden widths of the head; 3M-SER")
+    hidden: tuple[Width, ...] = Field((64,), description="hidden widths of the head; 3M-SER")
     pooling: Literal["first", "mean", "max", "min"] | None = Field(
         None, description="unset: first ([CLS]) where modalities are fused, mean for one alone"
     )

@@ -42,6 +42,10 @@ class ShapeError(MersaError, ValueError):
     """Arrays whose shapes do not fit each other."""
 
 
+class StorageError(MersaError, OSError):
+    """A disk that takes no more."""
+
+
 class MissingExtraError(MersaError, ImportError):
     """An optional part that is not installed."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from mersa import build, runs
 from mersa.batches import FeatureSet, audio_items, encode, load_features, text_items
@@ -25,7 +26,7 @@ from mersa.errors import ConfigError, ManifestError, ProtocolError, RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
-from mersa.paper import ROWS
+from mersa.paper import ROWS, find_row
 from mersa.progress import Progress, Silent
 from mersa.protocols import Fold, cut, leaks
 from mersa.training import fit, predict
@@ -60,7 +61,7 @@ def select(manifest: Manifest, labels: LabelSet, *, min_duration_s: float = 0.0)
             left_out["unlabelled"] += 1
         elif labels.index(utterance.emotion) is None:
             left_out[utterance.emotion] += 1
-        elif (utterance.duration_s or np.inf) < min_duration_s:
+        elif utterance.duration_s is not None and utterance.duration_s < min_duration_s:
             left_out["too short"] += 1
         else:
             kept.append(utterance)
@@ -99,6 +100,9 @@ def train(
         What `out/metrics.json` holds.
     """
     progress = progress or Silent()
+    device = build.device(device)
+    if config.row:
+        find_row(config.row)
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
@@ -113,7 +117,6 @@ def train(
     )
     for fold in folds:
         _check_fold(fold, selection)
-    _tell(config, selection, folds, progress)
     leaves = []
     for number in range(seeds):
         seed = config.train.seed + number
@@ -121,15 +124,23 @@ def train(
         for fold in folds:
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
             leaves.append((leaf, seeded, fold))
+    runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
+    if not again:
+        for leaf, seeded, fold in leaves:
+            runs.check_same(leaf, seeded, fold.parts)
+    _tell(config, selection, folds, progress)
     for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
-        if again and leaf.is_dir():
-            shutil.rmtree(leaf)
         name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
-        runs.begin(leaf, seeded, labels, fold.parts, manifest_path)
-        if runs.is_finished(leaf):
+        if runs.is_finished(leaf) and not again:
+            runs.tidy(leaf)
             progress.say(f"{name}: finished before; --again trains it anew")
             continue
-        _train_leaf(leaf, seeded, selection, manifest, fold, cache, device, name, progress)
+        # All that a user's mistake can stop comes first, so that it leaves the folder as it was.
+        ready = _prepare(seeded, selection, manifest, fold, cache, device, progress)
+        if again and number == 1:
+            runs.clear(out)
+        runs.begin(leaf, seeded, labels, fold.parts, manifest_path)
+        _train_leaf(leaf, seeded, selection, fold, ready, device, name, progress)
     return _summarise(out)
 
 
@@ -157,10 +168,11 @@ def evaluate(
         `evaluations/` inside the run.
 
     Raises:
-        RunError: If the run is unfinished or its corpus is gone.
+        RunError: If the run is unfinished, or its corpus is gone or has other labels.
     """
     progress = progress or Silent()
     leaves = runs.members(folder)
+    runs.check_finished(folder)
     stored = Path(runs.read_json(leaves[0] / "environment.json")["manifest"])
     if manifest_path is None and not stored.is_file():
         raise RunError(
@@ -174,9 +186,10 @@ def evaluate(
             raise RunError(f"{stored} lacks utterances of {folder}; it was changed since training")
         return _evaluate_elsewhere(folder, manifest, manifest_path, cache, device, progress)
     for leaf in leaves:
-        run = runs.load_run(leaf, device=_device(device))
+        run = runs.load_run(leaf, device=build.device(device))
         ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
         utterances = [by_id[id_] for id_ in ids]
+        _check_labels(utterances, run, folder)
         tested = _answers(run, manifest, utterances, "test", cache, device, progress)
         kept = runs.read_predictions(leaf).part("validation")
         both = concatenate([kept, tested])
@@ -215,11 +228,11 @@ def encode_manifest(
                 "before training; mersa train does it"
             )
         jobs.append(
-            (build.text_encoder(text, device=_device(device)), text_items(manifest.utterances))
+            (build.text_encoder(text, device=build.device(device)), text_items(manifest.utterances))
         )
     if audio:
         items = audio_items(manifest, manifest.utterances)
-        jobs.append((build.audio_encoder(audio, device=_device(device)), items))
+        jobs.append((build.audio_encoder(audio, device=build.device(device)), items))
     return {
         encoder.modality: (
             encode(encoder, items, cache, progress),
@@ -245,17 +258,28 @@ def bundle(folder: Path, *, progress: Progress | None = None) -> None:
         progress.say(f"{leaf}: whole")
 
 
-def _train_leaf(
-    leaf: Path,
+@dataclass(frozen=True)
+class _Ready:
+    """What a leaf is trained from."""
+
+    text: Encoder | None
+    audio: Encoder | None
+    train: FeatureSet
+    validation: FeatureSet
+    validated: Sequence[Utterance]
+    network: nn.Module
+
+
+def _prepare(
     config: Config,
     selection: Selection,
     manifest: Manifest,
     fold: Fold,
     cache: FeatureCache,
     device: str,
-    name: str,
     progress: Progress,
-) -> None:
+) -> _Ready:
+    """Build the encoders and the network, and encode train and validation."""
     train_set, validation = (
         [one for one in selection.utterances if fold.parts.get(one.id) == part]
         for part in ("train", "validation")
@@ -264,32 +288,67 @@ def _train_leaf(
     audio: Encoder | None = None
     if config.uses_text:
         train_texts = [one.text for one in train_set if one.text.strip()]
-        text = build.text_encoder(config.text, train_texts=train_texts, device=_device(device))
-        runs.save_encoder(leaf, "text", text, whole=config.text.name == "tiny")
+        text = build.text_encoder(config.text, train_texts=train_texts, device=device)
     if config.uses_audio:
-        audio = build.audio_encoder(config.audio, device=_device(device))
-        runs.save_encoder(leaf, "audio", audio, whole=False)
+        audio = build.audio_encoder(config.audio, device=device)
+    network = _network(config, text, audio, selection.labels)
     features = [
         _features(part, manifest, selection.labels, text, audio, cache, progress)
         for part in (train_set, validation)
     ]
     if config.data.shuffle != "none":
         features = [one.shuffled(config.data.shuffle, config.train.seed) for one in features]
+    return _Ready(text, audio, features[0], features[1], validation, network)
+
+
+def _network(
+    config: Config, text: Encoder | None, audio: Encoder | None, labels: LabelSet
+) -> nn.Module:
+    """Build the network that the seed alone decides."""
     torch.manual_seed(config.train.seed)
-    network = build.network(config, text, audio, len(selection.labels.labels))
-    fabric = Fabric(accelerator=_accelerator(device), devices=_devices(device))
+    return build.network(config, text, audio, len(labels.labels))
+
+
+def _train_leaf(
+    leaf: Path,
+    config: Config,
+    selection: Selection,
+    fold: Fold,
+    ready: _Ready,
+    device: str,
+    name: str,
+    progress: Progress,
+) -> None:
+    if ready.text:
+        runs.save_encoder(leaf, "text", ready.text, whole=config.text.name == "tiny")
+    if ready.audio:
+        runs.save_encoder(leaf, "audio", ready.audio, whole=False)
+    network = ready.network
+    fabric = Fabric(accelerator=device.partition(":")[0], devices=_devices(device))
     state = leaf / runs.STATE
     result = fit(
         network,
-        features[0],
-        features[1],
+        ready.train,
+        ready.validation,
         config.train,
         fabric=fabric,
         state=state,
         on_progress=progress.task(f"training {name}"),
     )
-    probabilities = predict(network, features[1], device=fabric.device)
-    answered = _predictions(validation, "validation", probabilities, selection.labels)
+    probabilities = predict(network, ready.validation, device=fabric.device)
+    answered = _predictions(ready.validated, "validation", probabilities, selection.labels)
+    if config.train.refit:
+        network = _network(config, ready.text, ready.audio, selection.labels)
+        fit(
+            network,
+            ready.train.joined(ready.validation),
+            None,
+            config.train,
+            fabric=fabric,
+            epochs=result.best_epoch + 1,
+            state=leaf / runs.REFIT_STATE,
+            on_progress=progress.task(f"training {name} anew, validation included"),
+        )
     runs.save_network(leaf, network)
     runs.write_history(leaf, result.history)
     runs.write_predictions(leaf, answered)
@@ -301,6 +360,7 @@ def _train_leaf(
         "parts_sha256": fold.sha256(),
         "seed": config.train.seed,
         "labels": list(selection.labels.labels),
+        "refit": config.train.refit,
         "trainable_parameters": num_trainable(network),
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
@@ -309,7 +369,7 @@ def _train_leaf(
         "parts": {"validation": score(answered)},
     }
     _finish(leaf, metrics)
-    state.unlink(missing_ok=True)
+    runs.tidy(leaf)
     best = metrics["parts"]["validation"]  # type: ignore[index]
     progress.say(
         f"{name}: best epoch {result.best_epoch + 1} of {len(result.history)}, validation "
@@ -346,7 +406,7 @@ def _answers(
     features = _features(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
     if run.config.data.shuffle != "none":
         features = features.shuffled(run.config.data.shuffle, run.config.train.seed)
-    probabilities = predict(run.network, features, device=torch.device(_device(device)))
+    probabilities = predict(run.network, features, device=torch.device(build.device(device)))
     return _predictions(utterances, part, probabilities, run.labels)
 
 
@@ -362,7 +422,7 @@ def _evaluate_elsewhere(
     selection = select(manifest, runs.load_labels(leaves[0]))
     several = [
         _answers(
-            runs.load_run(leaf, device=_device(device)),
+            runs.load_run(leaf, device=build.device(device)),
             manifest,
             selection.utterances,
             "test",
@@ -481,6 +541,15 @@ def _predictions(
     )
 
 
+def _check_labels(utterances: Sequence[Utterance], run: runs.Run, folder: Path) -> None:
+    for one in utterances:
+        if run.labels.index(one.emotion) is None:
+            raise RunError(
+                f"utterance {one.id!r} has the emotion {one.emotion!r}, but {folder} tells "
+                f"{', '.join(run.labels.labels)}; the manifest was changed since training"
+            )
+
+
 def _check_fold(fold: Fold, selection: Selection) -> None:
     by_id = {one.id: one for one in selection.utterances}
     held = Counter(
@@ -511,7 +580,7 @@ def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress:
     ):
         progress.say(
             f"row {config.row} asks for a self-aligned text encoder, but text.name is plain "
-            f"{config.text.name}; give the aligned folder with --text FOLDER"
+            f"{config.text.name}; give the aligned folder with --set text.name=FOLDER"
         )
     counts = Counter(folds[0].parts.values())
     shares = {
@@ -530,16 +599,6 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
-def _accelerator(device: str) -> str:
-    return _device(device).partition(":")[0]
-
-
 def _devices(device: str) -> list[int] | int:
-    index = _device(device).partition(":")[2]
+    index = device.partition(":")[2]
     return [int(index)] if index else 1

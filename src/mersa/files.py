@@ -1,10 +1,17 @@
 """Files that appear whole or not at all."""
 
+import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from mersa.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a full disk, a used-up quota and a file beyond the size limit report."""
 
 
 @contextmanager
@@ -13,17 +20,33 @@ def write_whole(path: Path) -> Iterator[Path]:
 
     A process that is killed leaves at most a file whose name ends in `.partial`; a reader never
     sees half a file, and of two writers of one path the later one wins whole.
+
+    Raises:
+        StorageError: If the disk takes no more.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(suffix=".partial", prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
     try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix=".partial", prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise StorageError(
+            f"{path} cannot be written whole ({error.strerror}; {_free(path):,.1f} MB are free on "
+            "its disk); free some space there, or give another folder with --cache or --out"
+        ) from error
+
+
+def _free(path: Path) -> float:
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return shutil.disk_usage(folder).free / 1e6
 
 
 def _umask() -> int:

@@ -11,7 +11,9 @@ above them. Nothing is a pickle.
 import csv
 import json
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,6 +32,22 @@ from mersa.files import write_whole
 from mersa.manifest import read_table, write_table
 
 STATE = "resume.pt"
+REFIT_STATE = "resume-refit.pt"
+_FILES = (
+    "config.toml",
+    "parts.csv",
+    "labels.json",
+    "environment.json",
+    "model.safetensors",
+    "history.csv",
+    "predictions.csv",
+    "README.md",
+    "metrics.json",
+    STATE,
+    REFIT_STATE,
+)
+_POOLED = ("predictions.csv", "metrics.json")  # what stands above folds and seeds
+_FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
 
 
@@ -76,18 +94,81 @@ def is_finished(folder: Path) -> bool:
     return (folder / "metrics.json").is_file()
 
 
+def check_place(out: Path, leaves: Sequence[Path], *, again: bool = False) -> None:
+    """See that a run of these leaf folders can stand in `out`.
+
+    Leaves that another command began, but that hold nothing trained yet, are removed.
+
+    Raises:
+        RunError: If `out` is or lies below a file, holds files that are no run's, or a run of other
+            folds or seeds; the last is let through by `again`.
+    """
+    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+        raise RunError(
+            f"{out} is or lies below a file, but a run is a folder; choose another --out"
+        )
+    if not out.is_dir():
+        return
+    there = _leaves(out)
+    foreign = sorted(path.name for path in out.iterdir() if not _is_ours(path))
+    if foreign and not there:
+        raise RunError(
+            f"{out} holds {foreign[0]!r}, which is no part of a run; name a new or an empty folder "
+            "as --out"
+        )
+    for leaf in there:
+        if leaf in leaves:
+            continue
+        if not _has_state(leaf):
+            _remove(leaf)
+        elif not again:
+            name = "a single run" if leaf == out else leaf.relative_to(out).as_posix()
+            raise RunError(
+                f"{out} holds {name}, which a run of these folds and seeds does not have; choose "
+                "another --out, or --again to train anew in its place"
+            )
+
+
+def clear(out: Path) -> None:
+    """Remove a run, folds and seeds and all; files that are no run's stay."""
+    for leaf in _leaves(out):
+        _remove(leaf)
+        if leaf.parent != out and leaf != out:
+            _remove(leaf.parent, _POOLED)
+    _remove(out, _POOLED)
+
+
+def check_same(folder: Path, config: Config, parts: Mapping[str, str]) -> None:
+    """See that what is trained in a leaf has these settings and parts, if anything is.
+
+    Raises:
+        RunError: If it has not; the message names the setting.
+    """
+    if (folder / "config.toml").is_file() and _has_state(folder):
+        _refuse_other(folder, config, parts)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished leaf does not need: stored states, and halves that a kill left."""
+    for name in (STATE, REFIT_STATE):
+        (folder / name).unlink(missing_ok=True)
+    for partial in folder.rglob(".*.partial"):
+        partial.unlink(missing_ok=True)
+
+
 def begin(
     folder: Path, config: Config, labels: LabelSet, parts: Mapping[str, str], manifest: Path
 ) -> None:
-    """Write what stands before the first step.
+    """Write what stands before the first step; what was begun but holds nothing trained goes.
 
     Raises:
-        RunError: If the folder holds a run of other settings or parts.
+        RunError: If the folder holds a trained run of other settings or parts.
     """
     config_text, parts_rows = to_toml(config), [{"id": i, "part": p} for i, p in parts.items()]
-    if (folder / "config.toml").is_file():
-        _refuse_other(folder, config, parts)
+    check_same(folder, config, parts)
+    if _has_state(folder):
         return
+    _remove(folder)
     write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
     write_text(folder / "environment.json", _json(_environment(manifest)))
     write_table(parts_rows, ("id", "part"), folder / "parts.csv")
@@ -106,7 +187,7 @@ def save_encoder(folder: Path, modality: str, encoder: Encoder, *, whole: bool) 
         "fingerprint": encoder.fingerprint,
         "width": encoder.width,
         "num_layers": encoder.num_layers,
-        "revision": getattr(encoder, "revision", None),
+        "revision": getattr(encoder, "commit", None),
     }
     if whole:
         encoder.save(folder / "encoders" / modality)
@@ -128,21 +209,36 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     """Load a finished leaf.
 
     Raises:
-        RunError: If it is unfinished, its weights do not fit, or an encoder's weights are not
-            those that it was trained with.
+        EncoderError: If an encoder's weights are not those that it was trained with.
+        RunError: If it is unfinished, or its labels or weights do not fit.
+    """
+    check_finished(folder)
+    config = load_config(folder)
+    labels = load_labels(folder)
+    scored = read_json(folder / "metrics.json").get("labels")
+    if scored != list(labels.labels):
+        raise RunError(
+            f"{folder / 'labels.json'} lists {', '.join(labels.labels)}, but the run was scored on "
+            f"{scored}; bring back the file of this run"
+        )
+    text = _load_encoder(folder, "text", config, device) if config.uses_text else None
+    audio = _load_encoder(folder, "audio", config, device) if config.uses_audio else None
+    network = build.network(config, text, audio, len(labels.labels))
+    _load_weights(folder / "model.safetensors", network)
+    return Run(folder, config, labels, text, audio, network.to(device).eval())
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse a run, or a run above its folds and seeds, whose training did not end.
+
+    Raises:
+        RunError: If it is unfinished.
     """
     if not is_finished(folder):
         raise RunError(
             f"{folder} is unfinished (it has no metrics.json); go on with: mersa train ... "
             f"--out {folder}"
         )
-    config = load_config(folder)
-    labels = load_labels(folder)
-    text = _load_encoder(folder, "text", config, device) if config.uses_text else None
-    audio = _load_encoder(folder, "audio", config, device) if config.uses_audio else None
-    network = build.network(config, text, audio, len(labels.labels))
-    _load_weights(folder / "model.safetensors", network)
-    return Run(folder, config, labels, text, audio, network.to(device).eval())
 
 
 def load_config(folder: Path) -> Config:
@@ -151,10 +247,18 @@ def load_config(folder: Path) -> Config:
 
 
 def load_labels(folder: Path) -> LabelSet:
-    """Read the labels of a leaf."""
+    """Read the labels of a leaf.
+
+    Raises:
+        RunError: If the file is missing or is not the one that `begin` wrote.
+    """
     from mersa.emotions import LABEL_SETS
 
     facts = read_json(folder / "labels.json")
+    if not isinstance(facts.get("name"), str) or not isinstance(facts.get("labels"), list):
+        raise RunError(
+            f"{folder / 'labels.json'} lacks 'name' or 'labels'; the run folder is not whole"
+        )
     known = LABEL_SETS.get(facts["name"])
     merges = known.merges if known and list(known.labels) == facts["labels"] else {}
     return LabelSet(facts["name"], tuple(facts["labels"]), merges)
@@ -313,6 +417,39 @@ def _environment(manifest: Path) -> dict[str, Any]:
             name: __version__ if name == "mersa" else metadata.version(name) for name in _VERSIONED
         },
     }
+
+
+def _leaves(folder: Path) -> list[Path]:
+    """Return the leaf folders that are there, finished or not."""
+    if (folder / "config.toml").is_file():
+        return [folder]
+    if not folder.is_dir():
+        return []
+    inner = [path for path in folder.iterdir() if path.is_dir() and _number(path) is not None]
+    return [leaf for path in sorted(inner, key=_order) for leaf in _leaves(path)]
+
+
+def _has_state(leaf: Path) -> bool:
+    stored = any((leaf / name).is_file() for name in (STATE, REFIT_STATE))
+    return stored or is_finished(leaf)
+
+
+def _is_ours(path: Path) -> bool:
+    name = path.name
+    known = name in _FILES or name in _FOLDERS or _number(path) is not None
+    return known or (name.startswith(".") and name.endswith(".partial"))
+
+
+def _remove(folder: Path, files: Sequence[str] = _FILES) -> None:
+    """Remove what a run wrote into a folder, and the folder if nothing else is in it."""
+    for name in files:
+        (folder / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for partial in folder.glob(".*.partial"):
+        partial.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _json(value: object) -> str:

@@ -5,6 +5,7 @@ that was killed goes on from its last stored epoch to the very end that it would
 """
 
 import math
+import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,10 +53,11 @@ class Fit:
 def fit(
     network: nn.Module,
     train: FeatureSet,
-    validation: FeatureSet,
+    validation: FeatureSet | None,
     settings: TrainSettings,
     *,
     fabric: Fabric,
+    epochs: int | None = None,
     state: Path | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Fit:
@@ -64,8 +66,10 @@ def fit(
     Args:
         network: Freshly made from `settings.seed`.
         train: What is learnt from.
-        validation: What chooses the epoch.
+        validation: What chooses the epoch; None keeps the last one.
         settings: The loop's settings.
+        epochs: Stop after so many, with the rates of `settings.epochs`; None: no sooner than
+            the settings say.
         fabric: Device and precision.
         state: File of the stored state; a fit goes on from it if it is there.
         on_progress: Called after each epoch.
@@ -89,33 +93,28 @@ def fit(
     if weights is not None:
         weights = weights.to(fabric.device)
     stored_at = time.monotonic()
-    for epoch in range(len(result.history), settings.epochs):
-        if epoch - result.best_epoch > settings.patience:
+    for epoch in range(len(result.history), epochs or settings.epochs):
+        if validation is not None and epoch - result.best_epoch > settings.patience:
             break
         torch.manual_seed(_epoch_seed(settings.seed, epoch))
         rate = optimizer.param_groups[0]["lr"]
         train_loss = _train_epoch(model, stepper, train, settings, epoch, weights, fabric)
-        if not math.isfinite(train_loss):
-            raise ConfigError(
-                f"the training loss of epoch {epoch} is {train_loss}; lower "
-                f"train.learning_rate (it is {settings.learning_rate})"
-            )
+        _check_finite("training", train_loss, epoch, settings)
         scheduler.step()
-        probabilities = predict(network, validation, device=fabric.device)
-        scores = quick_scores(validation.labels.numpy(), probabilities)
-        loss = _log_loss(validation.labels, probabilities)
-        result.history.append(
-            {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss}
-            | {"validation_loss": loss}
-            | {f"validation_{name}": value for name, value in scores.items()}
-        )
-        score = -loss if settings.monitor == "loss" else scores[settings.monitor]
+        row: dict[str, float] = {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss}
+        score = float(epoch)
+        if validation is not None:
+            row |= _validate(network, validation, fabric.device)
+            _check_finite("validation", row["validation_loss"], epoch, settings)
+            score = row[f"validation_{settings.monitor}"]
+            score = -score if settings.monitor == "loss" else score
+        result.history.append(row)
         if score > result.best_score:
             result.best_score, result.best_epoch = score, epoch
             result.best = {
                 name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()
             }
-        on_progress(epoch + 1, settings.epochs)
+        on_progress(epoch + 1, epochs or settings.epochs)
         if state and time.monotonic() - stored_at > STORE_EVERY_S:
             _store_state(state, network, optimizer, scheduler, result)
             stored_at = time.monotonic()
@@ -166,14 +165,35 @@ def _train_epoch(
             batch.labels,
             weight=weights,
             label_smoothing=settings.label_smoothing,
-        )
+            # "mean" would divide by the weights of the batch, which takes them away again from a
+            # batch of one label.
+            reduction="none",
+        ).mean()
         fabric.backward(loss)
         if settings.clip_norm:
-            fabric.clip_gradients(model, optimizer, max_norm=settings.clip_norm)
+            fabric.clip_gradients(  # what is not finite shows in the loss, and is told there
+                model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         total += loss.detach() * len(batch.rows)
     return float(total) / len(train)
+
+
+def _validate(network: nn.Module, validation: FeatureSet, device: torch.device) -> dict[str, float]:
+    probabilities = predict(network, validation, device=device)
+    scores = {"loss": _log_loss(validation.labels, probabilities)}
+    if math.isfinite(scores["loss"]):
+        scores |= quick_scores(validation.labels.numpy(), probabilities)
+    return {f"validation_{name}": value for name, value in scores.items()}
+
+
+def _check_finite(part: str, loss: float, epoch: int, settings: TrainSettings) -> None:
+    if not math.isfinite(loss):
+        raise ConfigError(
+            f"the {part} loss of epoch {epoch + 1} is {loss}, but a finite number is needed to go "
+            f"on; lower train.learning_rate (it is {settings.learning_rate})"
+        )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
@@ -224,8 +244,16 @@ def _load_state(
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
         return Fit(**state["fit"])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, TypeError) as error:
-        first = str(error).splitlines()[0]
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        EOFError,
+        TypeError,
+        pickle.UnpicklingError,
+    ) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
             f"{path} does not hold the state of this fit ({first}); remove it to begin anew"
         ) from None

@@ -43,13 +43,14 @@ def frames_by_loops(waveform, *, bands, stride):
                     energy += min(up, down) * abs((piece * wave).sum()) ** 2
             row.append((np.log(energy + 1e-6) + 6.0) / 5.0)
         rows.append(row)
-    return np.array([np.mean(rows[i : i + stride], axis=0) for i in range(0, num_windows, stride)])
+    groups = [rows[i : i + stride] for i in range(0, num_windows, stride)]
+    return np.array([[*np.mean(group, axis=0), *np.std(group, axis=0)] for group in groups])
 
 
 def test_it_is_an_encoder():
     encoder: Encoder = LogMel(bands=17, stride=5)
 
-    assert (encoder.width, encoder.num_layers, encoder.modality) == (17, 1, "audio")
+    assert (encoder.width, encoder.num_layers, encoder.modality) == (34, 1, "audio")
     assert encoder.frames_per_second == 20
     assert not encoder.equal_lengths
 
@@ -60,7 +61,7 @@ def test_frames_equal_plain_loops():
     encoded = LogMel(bands=11, stride=3).encode([waveform])
 
     expected = frames_by_loops(waveform, bands=11, stride=3)
-    assert encoded.frames[0].shape == (3, 11)
+    assert encoded.frames[0].shape == (3, 22)
     assert encoded.frames[0] == pytest.approx(expected, abs=1e-4)
     assert encoded.frames.dtype == np.float32
 
@@ -102,7 +103,8 @@ def test_the_last_samples_are_heard():
 def test_digital_silence_gives_the_floor():
     encoded = LogMel(bands=7).encode([np.zeros(3_000, dtype=np.float32)])
 
-    assert encoded.frames == pytest.approx((np.log(1e-6) + 6.0) / 5.0)
+    assert encoded.frames[..., :7] == pytest.approx((np.log(1e-6) + 6.0) / 5.0)
+    assert encoded.frames[..., 7:] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_louder_clip_gives_larger_values_unless_a_peak_is_set():
@@ -111,7 +113,9 @@ def test_a_louder_clip_gives_larger_values_unless_a_peak_is_set():
     as_recorded = LogMel().encode([quiet, 10 * quiet]).frames
     levelled = LogMel(peak=0.5).encode([quiet, 10 * quiet]).frames
 
-    assert (as_recorded[1] - as_recorded[0]).mean() == pytest.approx(2 * np.log(10) / 5, rel=0.05)
+    means, deviations = np.split(as_recorded[1] - as_recorded[0], 2, axis=-1)
+    assert means.mean() == pytest.approx(2 * np.log(10) / 5, rel=0.05)
+    assert deviations == pytest.approx(0.0, abs=1e-2)
     assert levelled[1] == pytest.approx(levelled[0], abs=1e-4)
 
 
@@ -169,7 +173,7 @@ def test_the_saved_settings_are_plain_json(tmp_path):
     LogMel().save(tmp_path)
 
     settings = json.loads((tmp_path / "config.json").read_text())
-    assert settings == {"bands": 64, "stride": 4, "peak": None}
+    assert settings == {"bands": 64, "stride": 8, "peak": None}
 
 
 @pytest.mark.parametrize("bands", [0, 129])

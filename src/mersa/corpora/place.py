@@ -24,7 +24,8 @@ from mersa.manifest import (
 def place(manifest: Manifest, out: Path, *, copy: bool = False) -> Manifest:
     """Write `out/manifest.csv`, with the recordings below `out`.
 
-    `out/audio` becomes a symbolic link to the manifest's folder. Where that folder is `out` or
+    `out/audio` becomes a symbolic link to the manifest's folder; copies whose paths begin with
+    `audio/` keep them. Where that folder is `out` or
     lies below it, nothing is linked or copied, since the recordings are below `out` already.
     Placing again changes nothing.
 
@@ -160,6 +161,9 @@ def _bring_recordings(manifest: Manifest, out: Path, copy: bool) -> str:
         return ""
     if root.is_relative_to(here):
         return f"{root.relative_to(here).as_posix()}/"
+    if copy and all(name.startswith("audio/") for name in names):
+        _copy(names, root, out)
+        return ""
     audio = out / "audio"
     if audio.is_symlink() and audio.resolve() != root:
         raise ManifestError(

@@ -38,33 +38,44 @@ class Encoded:
 class Encoder(Protocol):
     """A frozen encoder: runs in eval mode, without gradients, the same answer every time.
 
-    Attributes:
-        name: The name that settings use, as `vggish` or `facebook/wav2vec2-base`.
-        modality: `text` for words, `audio` for waveforms.
-        width: D, the width of one layer's frames.
-        num_layers: K; 1 unless all layers are given to a learnt mix. A frame holds the K layers
-            one after the other, so its last axis is K * D long.
-        frames_per_second: Nominal frame rate of an audio encoder; None for text.
-        fingerprint: Hex digest of weights and settings: two encoders with one fingerprint give the
-            same frames for the same input.
-        equal_lengths: True where a batch may hold only inputs of one length, because padding
-            would change the frames.
+    One fingerprint means the same frames for the same input. A frame holds the K layers one after
+    the other, so its last axis is K * D long.
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that settings use, as `vggish` or `facebook/wav2vec2-base`."""
+        ...
+
     @property
-    def modality(self) -> Modality: ...
+    def modality(self) -> Modality:
+        """What it reads: `text` for words, `audio` for waveforms."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """D, the width of one layer's frames."""
+        ...
+
     @property
-    def num_layers(self) -> int: ...
+    def num_layers(self) -> int:
+        """K; 1 unless all layers are given to a learnt mix."""
+        ...
+
     @property
-    def frames_per_second(self) -> float | None: ...
+    def frames_per_second(self) -> float | None:
+        """Nominal frame rate of an audio encoder; None for text."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hex digest of weights and settings."""
+        ...
+
     @property
-    def equal_lengths(self) -> bool: ...
+    def equal_lengths(self) -> bool:
+        """True where padding would change the frames."""
+        ...
 
     def encode(self, batch: Sequence[str] | Sequence[FloatArray]) -> Encoded:
         """Encode texts, or mono float32 waveforms at 16 kHz, of at least one item.

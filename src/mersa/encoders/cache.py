@@ -6,6 +6,7 @@ appear whole or not at all: the process may be killed at any moment, and several
 """
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,10 @@ class FeatureCache:
 
     def put(self, encoder: Encoder, key: str, frames: FloatArray) -> None:
         """Store the frames of one clip."""
-        with write_whole(self.path(encoder, key)) as partial, partial.open("wb") as file:
-            np.save(file, frames, allow_pickle=False)
+        content = io.BytesIO()  # np.save to a file would not say that the disk is full
+        np.save(content, frames, allow_pickle=False)
+        with write_whole(self.path(encoder, key)) as partial:
+            partial.write_bytes(content.getbuffer())
 
 
 def text_item(text: str) -> Item:

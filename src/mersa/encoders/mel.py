@@ -31,22 +31,24 @@ _LOW_HZ, _HIGH_HZ = 60.0, 7600.0
 _MAX_BANDS = 128  # of a few more, the lowest would hold no bin of the transform (31.25 Hz)
 _FLOOR = 1e-6  # energy; the rounding noise of 16-bit samples lies 10 dB below
 _MEAN, _DEVIATION = -6.0, 5.0  # natural logarithms, of emotional speech in three languages
-_VERSION = 1  # raise it whenever the frames change, so that no cache serves old ones
+_VERSION = 2  # raise it whenever the frames change, so that no cache serves old ones
 _Precision = TypeVar("_Precision", np.float32, np.float64)
 _BLOCK = 2048  # windows transformed at a time, so that an hour needs no gigabytes
 
 
 class LogMel:
-    """Log-mel energies of speech, averaged to a lower frame rate. There is nothing to load.
+    """Log-mel energies of speech, summed up in a lower frame rate. There is nothing to load.
 
     Energies are log(mel + 1e-6), brought by two fixed numbers to about zero mean and unit
-    variance for speech as recorded; a louder voice gives larger values. The recording is followed
-    by silence up to a whole window, so that every sample counts; the last frame is the mean over
-    the windows that are left.
+    variance for speech as recorded. A frame holds the mean of each band over some windows, then
+    its standard deviation. The second half does not move with the level of the recording, so the
+    level survives a network's LayerNorm, which would take it out of the means alone. The
+    recording is followed by silence up to a whole window, so that every sample counts; the last
+    frame is over the windows that are left.
 
     Args:
-        bands: Mel bands between 60 and 7600 Hz; the width.
-        stride: Windows of 10 ms averaged into one frame.
+        bands: Mel bands between 60 and 7600 Hz; the width is twice as many.
+        stride: Windows of 10 ms that one frame sums up.
         peak: Level that each clip is brought to; None keeps it as recorded.
 
     Raises:
@@ -58,7 +60,7 @@ class LogMel:
     num_layers = 1
     equal_lengths = False
 
-    def __init__(self, *, bands: int = 64, stride: int = 4, peak: float | None = None) -> None:
+    def __init__(self, *, bands: int = 64, stride: int = 8, peak: float | None = None) -> None:
         if not 1 <= bands <= _MAX_BANDS:
             raise ConfigError(
                 f"bands is {bands}, but a log-mel encoder has 1 to {_MAX_BANDS}, since narrower "
@@ -69,7 +71,8 @@ class LogMel:
                 f"stride is {stride}, but a frame averages at least one window; use 1 or more"
             )
         check_peak(peak)
-        self.width = bands
+        self.width = 2 * bands
+        self._bands = bands
         self.frames_per_second = SAMPLE_RATE / HOP / stride
         self._stride = stride
         self._peak = None if peak is None else float(peak)
@@ -106,17 +109,20 @@ class LogMel:
             path.write_text(json.dumps(self._settings(), indent=2) + "\n", encoding="utf-8")
 
     def _settings(self) -> dict[str, Any]:
-        return {"bands": self.width, "stride": self._stride, "peak": self._peak}
+        return {"bands": self._bands, "stride": self._stride, "peak": self._peak}
 
     def _encode(self, waveform: FloatArray) -> FloatArray:
         waveform = set_peak(waveform, self._peak)
         num_windows = 1 + max(0, -(-(len(waveform) - WINDOW) // HOP))
         waveform = np.pad(waveform, (0, WINDOW + (num_windows - 1) * HOP - len(waveform)))
         energies = np.log(mel_spectrum(waveform, self._filters, exponent=2) + np.float32(_FLOOR))
+        energies = (energies.astype(np.float64) - _MEAN) / _DEVIATION  # (F, bands)
         starts = np.arange(0, num_windows, self._stride)
         counts = np.diff(starts, append=num_windows)[:, None]
         means = np.add.reduceat(energies, starts, axis=0) / counts  # (L, bands)
-        return ((means - _MEAN) / _DEVIATION).astype(np.float32)
+        squares = np.add.reduceat(energies**2, starts, axis=0) / counts
+        deviations = np.sqrt(np.maximum(0.0, squares - means**2))
+        return np.concatenate([means, deviations], axis=1).astype(np.float32)  # (L, 2 * bands)
 
 
 def mel_filters(bands: int, low_hz: float, high_hz: float) -> npt.NDArray[np.float64]:

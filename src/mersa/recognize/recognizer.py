@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mersa import runs
+from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source, from_array, read_audio
 from mersa.batches import FeatureSet
 from mersa.emotions import LabelSet
@@ -77,14 +77,17 @@ class Recognizer:
         """Load a run folder, or a run published on the Hugging Face Hub.
 
         Raises:
-            RunError: If there is no such run, it is unfinished, or its weights do not fit.
+            ConfigError: If there is no such device.
+            EncoderError: If there is no such run, or an encoder's weights are not those that it was
+                trained with.
+            RunError: If the run is unfinished, or its labels or weights do not fit.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = build.device(device)
         folder = Path(name)
         if not folder.exists():
             folder = _fetch(str(name))
         leaves = runs.members(folder)
+        runs.check_finished(folder)
         return cls([runs.load_run(leaf, device=device) for leaf in leaves], device=device)
 
     @property
@@ -158,7 +161,7 @@ def _encoded(
     if item is None:
         return torch.from_numpy(missing(encoder.width * encoder.num_layers))
     if encoder.fingerprint not in frames:
-        encoded = encoder.encode([item])  # type: ignore[arg-type, list-item]
+        encoded = encoder.encode([item])  # type: ignore[arg-type]
         frames[encoder.fingerprint] = torch.from_numpy(encoded.split()[0])
     return frames[encoder.fingerprint]
 

@@ -1,0 +1,135 @@
+import re
+
+import pytest
+
+from mersa import runs
+from mersa.card import model_card
+from mersa.config import make_config
+
+SCORES = {
+    "accuracy": 0.614,
+    "balanced_accuracy": 0.523,
+    "macro_f1": 0.432,
+    "weighted_f1": 0.341,
+}
+
+
+def part(**changes):
+    return {
+        "n": 57,
+        "groups": 13,
+        **SCORES,
+        "ci95": {name: [value - 0.1, value + 0.2] for name, value in SCORES.items()},
+        "majority": {"accuracy": 0.297, "macro_f1": 0.114},
+    } | changes
+
+
+def metrics(**changes):
+    return {
+        "labels": ["anger", "sad"],
+        "trainable_parameters": 213572,
+        "best_epoch": 6,
+        "epochs": 19,
+        "counts": {"train": 300, "validation": 57, "test": 41},
+        "parts_sha256": "ab12" * 16,
+        "leaks": {"speaker": 0.0, "text": 0.25},
+        "parts": {"validation": part()},
+    } | changes
+
+
+def card(settings=None, **changes):
+    return model_card(make_config(settings or {}), metrics(**changes))
+
+
+def test_scores_stand_with_their_intervals():
+    line = "| validation | 57 | 13 | 0.614 [0.514, 0.814] | 0.523 [0.423, 0.723] |"
+
+    assert line in card()
+    assert "accuracy 0.297 and macro F1 0.114" in card()
+
+
+def test_a_score_without_an_interval_says_why():
+    few = part(ci95=dict.fromkeys(SCORES))
+
+    assert "0.614 (too few groups)" in card(parts={"validation": few})
+
+
+def test_both_states_are_told():
+    tested = card(parts={"validation": part(), "test": part(n=41)})
+
+    assert "The test part has not been read" in card()
+    assert "The test part has not been read" not in tested
+    assert "| test | 41 |" in tested
+
+
+def test_parts_and_leaks_are_told():
+    text = card()
+
+    assert "Train 300, validation 57, test 41 utterances" in text
+    assert f"SHA-256 of the parts `{'ab12' * 16}`" in text
+    assert "also stands in train: text 25.0%." in text
+    assert "No speaker, dialogue or text" in card(leaks={"speaker": 0.0})
+
+
+def test_a_control_calls_itself_one():
+    assert "CONTROL: the audio was shuffled" in card({"data": {"shuffle": "audio"}})
+    assert "CONTROL" not in card()
+
+
+def test_licences_of_weights_and_data_are_told():
+    text = card()
+
+    assert "`facebook/wav2vec2-base`: Apache-2.0" in text
+    assert "`google-bert/bert-base-uncased`: Apache-2.0" in text
+    assert "see the publisher" in card({"text": {"name": "someone/unknown"}})
+    assert "The data's licence binds this model too" in text
+
+
+def test_an_encoder_that_is_not_read_is_not_listed():
+    text = card({"network": {"system": "text"}}).partition("## Settings")[0]
+
+    assert "bert" in text
+    assert "wav2vec2" not in text
+
+
+def test_limits_are_told():
+    assert "## Limits" in card()
+    assert "does not say what a person feels" in card()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"text": {"name": "/home/me/models/small-bert"}}, "small-bert"),
+        ({"text": {"name": "../models/small-bert"}}, "small-bert"),
+        ({"text": {"name": "~/models/small-bert"}}, "small-bert"),
+        ({"audio": {"name": "onnx:/home/me/models/small.onnx"}}, "onnx:small.onnx"),
+        ({"audio": {"name": "vggish:/home/me/models/vgg"}}, "vggish:vgg"),
+        ({"audio": {"name": r"C:\Users\me\models\w2v"}}, "w2v"),
+        ({"audio": {"name": r"onnx:C:\Users\me\models\small.onnx"}}, "onnx:small.onnx"),
+        ({"data": {"protocol": "file:/home/me/models/parts.csv"}}, "file:parts.csv"),
+    ],
+)
+def test_no_path_of_this_machine_is_told(settings, kept):
+    text = card(settings)
+
+    assert kept in text
+    assert not re.search(r"/home|models|Users|~|\.\./", text)
+
+
+def test_an_id_of_the_hub_is_told_whole():
+    assert "`google-bert/bert-base-uncased`" in card()
+    assert 'protocol = "column:session"' in card({"data": {"protocol": "column:session"}})
+
+
+def test_the_card_of_a_run_is_made_from_it(toy_run):
+    text = (toy_run / "README.md").read_text(encoding="utf-8")
+    found = runs.read_json(toy_run / "metrics.json")
+
+    assert text.startswith("---\nlibrary_name: mersa\n")
+    assert "row III.6" in text
+    assert found["parts_sha256"] in text
+    assert f"{found['parts']['validation']['macro_f1']:.3f} [" in text
+    assert f"{found['trainable_parameters']:,} trainable parameters" in text
+    assert str(toy_run.parent) not in text
+    assert not re.search(r"(^|[\s`\"'(])/\w+/", text), "an absolute path"

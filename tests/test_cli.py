@@ -1,0 +1,525 @@
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from mersa import __version__
+from mersa.manifest import read_manifest
+
+VERBS = ("prepare", "encode", "rows", "train", "evaluate", "report", "predict", "bundle")
+
+
+@pytest.fixture
+def clips(toy_corpus):
+    return sorted((toy_corpus / "audio").rglob("*.ogg"))[:3]
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.wav"
+    path.write_bytes(b"this is no sound")
+    return path
+
+
+@pytest.fixture
+def refused(mersa, quick_words, tmp_path):
+    """Train on a spoilt manifest; give the one line that is said, with nothing left behind."""
+
+    def run(manifest, *words):
+        out = tmp_path / "run"
+        said = mersa("train", manifest, "--out", out, "--quiet", *quick_words, *words)
+        assert (said.code, said.out) == (2, "")
+        assert len(said.err.splitlines()) == 1
+        assert said.err.startswith("mersa train: ")
+        assert not out.exists()
+        return said.err
+
+    return run
+
+
+def alone(*words, **environment):
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+    )
+
+
+def edited(manifest, change):
+    text = manifest.read_text(encoding="utf-8")
+    changed = change(text)
+    assert changed != text
+    manifest.write_text(changed, encoding="utf-8")
+    return manifest
+
+
+def first_of(manifest, part="train"):
+    """The recording of the first sad utterance of a part, and its id."""
+    one = next(one for one in read_manifest(manifest) if one.part == part and one.emotion == "sad")
+    return manifest.parent / one.audio, one.id
+
+
+def test_the_help_does_not_import_torch():
+    code = (
+        "import sys\nsys.argv = ['mersa', *sys.argv[1:]]\nfrom mersa.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'transformers', 'av', 'onnxruntime', 'pandas', 'sklearn', 'numpy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+
+    for words in (["--help"], ["train", "--help"], ["--version"]):
+        ended = alone("-c", code, *words)
+        assert ended.returncode == 0, f"{words} imports {ended.stderr}"
+
+
+def test_the_help_names_every_verb(mersa):
+    said = mersa("--help")
+
+    assert said.code == 0
+    assert all(re.search(rf"^  {verb} ", said.out, re.MULTILINE) for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, mersa):
+    said = mersa(verb, "--help")
+
+    assert said.code == 0
+    assert said.out.startswith(f"Usage: mersa {verb}")
+    assert said.err == ""
+
+
+def test_the_version(mersa):
+    assert mersa("--version").out == f"mersa {__version__}\n"
+
+
+def test_rows_lists_the_24(mersa):
+    lines = mersa("rows").out.splitlines()
+    rows = json.loads(mersa("rows", "--json").out)
+
+    assert len(lines) == 1 + 24
+    assert [line.split()[0] for line in lines[1:]] == [row["id"] for row in rows]
+    assert rows[5]["id"] == "III.6"
+    assert rows[5]["settings"]["network"] == {"system": "mersa-cross"}
+
+
+def test_the_whole_path(small_corpus, quick_words, cache_folder, mersa, tmp_path, clips):
+    out = tmp_path / "run"
+    places = ("--cache", cache_folder, "--device", "cpu")
+
+    trained = mersa("train", small_corpus, "--out", out, *quick_words)
+    evaluated = mersa("evaluate", out, *places)
+    again = mersa("train", small_corpus, "--out", out, *quick_words)
+    reported = mersa("report", out, "--out", tmp_path / "report")
+    bundled = mersa("bundle", out)
+    predicted = mersa("predict", out, clips[0], "--device", "cpu")
+
+    assert [one.code for one in (trained, evaluated, again, reported, bundled, predicted)] == [
+        0
+    ] * 6
+    assert f"read it once with: mersa evaluate {out}" in trained.out
+    assert "macro f1" in trained.out
+    assert f"{out}: test, " in evaluated.out
+    assert "finished before" in again.err
+    assert "has not been read" not in again.out
+    assert (tmp_path / "report" / "report.md").is_file()
+    assert json.loads(predicted.out)["audio"] == str(clips[0])
+    assert "so the sound alone was judged; give --text" in predicted.err
+
+
+def test_json_and_quiet(small_corpus, small_run, quick_words, cache_folder, mersa, tmp_path):
+    out = tmp_path / "run"
+
+    trained = mersa("train", small_corpus, "--out", out, *quick_words, "--json", "--quiet")
+    evaluated = mersa(
+        "evaluate", out, "--cache", cache_folder, "--device", "cpu", "--json", "--quiet"
+    )
+    reported = mersa("report", out, "--json")
+
+    assert json.loads(trained.out) == json.loads((small_run / "metrics.json").read_text())
+    assert json.loads(evaluated.out) == json.loads((out / "metrics.json").read_text())
+    assert [line["system"] for line in json.loads(reported.out)] == [
+        "always commonest",
+        "mersa-cross",
+    ]
+    assert trained.err == evaluated.err == reported.err == ""
+
+
+def test_prepare_and_encode_count(mersa, tmp_path, small_corpus):
+    prepared = mersa("prepare", "toy", "--out", tmp_path / "toy", "--json")
+    words = (
+        "encode",
+        small_corpus,
+        "--audio",
+        "mel",
+        "--cache",
+        tmp_path / "cache",
+        "--json",
+        "-q",
+    )
+
+    first, second = mersa(*words), mersa(*words)
+
+    assert "480" in prepared.out
+    assert json.loads(prepared.out)
+    assert json.loads(first.out) == {"audio": [72, 72]}
+    assert json.loads(second.out) == {"audio": [0, 72]}
+    assert first.err == ""
+
+
+def test_all_settings_can_be_shown(mersa, small_corpus):
+    said = mersa("train", small_corpus, "--row", "iv.3", "--show-settings")
+
+    assert said.code == 0
+    assert 'row = "IV.3"' in said.out
+    assert "# attention heads; source: 3M-SER" in said.out
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "srt", "audacity"])
+def test_every_format_parses_back(form, small_run, clips, mersa):
+    said = mersa("predict", small_run, *clips, "--format", form, "--device", "cpu", "--quiet")
+
+    assert (said.code, said.err) == (0, "")
+    parsers = {
+        "jsonl": lambda: [json.loads(line)["label"] for line in said.out.splitlines()],
+        "csv": lambda: [row["label"] for row in csv.DictReader(io.StringIO(said.out))],
+        "srt": lambda: [b.splitlines()[2].split()[0] for b in said.out.strip().split("\n\n")],
+        "audacity": lambda: [line.split("\t")[2] for line in said.out.splitlines()],
+    }
+    labels = parsers[form]()
+    assert len(labels) == 3
+    assert set(labels) <= {"anger", "happy", "sad", "neutral"}
+
+
+def test_one_bad_recording_among_several_is_reported(small_run, clips, bad, mersa):
+    absent = bad.with_name("absent.wav")
+
+    said = mersa("predict", small_run, clips[0], bad, clips[1], absent, "--device", "cpu")
+
+    assert said.code == 1
+    answers = [json.loads(line)["audio"] for line in said.out.splitlines()]
+    assert answers == [str(clips[0]), str(clips[1])]
+    *reports, summary = said.err.splitlines()
+    assert len(reports) == 2
+    assert all(line.startswith("mersa predict: ") for line in reports)
+    assert summary == f"failed: 2 of 4: {bad}, {absent}"
+
+
+def test_a_single_bad_recording_is_a_mistake(small_run, bad, mersa):
+    said = mersa("predict", small_run, bad, "--device", "cpu")
+
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+    assert "bad.wav" in said.err
+
+
+def test_standard_input_is_a_recording(small_run, clips, mersa):
+    options = ("--text", "as I said", "--device", "cpu")
+
+    by_name = json.loads(mersa("predict", small_run, clips[0], *options).out)
+    by_input = json.loads(
+        mersa("predict", small_run, "-", *options, stdin=clips[0].read_bytes()).out
+    )
+
+    assert by_input == by_name | {"audio": "-"}
+
+
+def test_an_empty_standard_input_is_a_mistake(small_run, mersa):
+    said = mersa("predict", small_run, "-", "--device", "cpu")
+
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("RUN", "CLIP", "CLIP", "--text", "so"), "exactly one recording, but 2 were given"),
+        (("RUN", "CLIP", "--format", "xml"), "'xml' is not known; choose one of jsonl, csv, srt"),
+        (("RUN", "CLIP", "--device", "tpu"), "device 'tpu' is not known; choose auto, cpu or"),
+        (("CLIP", "CLIP"), "is not a folder; name a run folder that mersa train made"),
+        ((".", "CLIP"), "holds no config.toml; name a run folder that mersa train made"),
+    ],
+)
+def test_predict_refuses(words, message, small_run, clips, mersa, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"RUN": small_run, "CLIP": clips[0]}
+
+    said = mersa("predict", *(names.get(word, word) for word in words))
+
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def _truncated(path):
+    samples = np.random.default_rng(0).standard_normal(16_000) * 0.1
+    soundfile.write(path.with_suffix(".wav"), samples, 16_000)
+    path.write_bytes(path.with_suffix(".wav").read_bytes()[:9_000])
+
+
+def _nan(path):
+    samples = np.zeros(16_000, dtype=np.float32)
+    samples[77] = np.nan
+    soundfile.write(path.with_suffix(".wav"), samples, 16_000, subtype="FLOAT")
+    path.with_suffix(".wav").replace(path)
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        _truncated,
+        lambda path: path.write_bytes(b"<html>404 Not Found</html>"),
+        _nan,
+        _folder,
+    ],
+    ids=["missing", "empty", "truncated", "no audio", "nan", "folder"],
+)
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_spoilt_recording_is_named(spoil, part, own_corpus, refused):
+    path, id_ = first_of(own_corpus, part)
+    spoil(path)
+
+    line = refused(own_corpus)
+
+    assert f"utterance {id_!r}: " in line
+    assert path.name in line
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("id,", "number,", 1), "has no column 'id'"),
+        (
+            lambda text: text.replace("audio,", "a,", 1).replace(",text,", ",t,", 1),
+            "has neither a column 'audio' nor a column 'text'",
+        ),
+        (lambda text: text.replace("s1_d01_u02", "s1_d01_u01", 1), "stands more than once"),
+        (lambda text: text.replace(",anger,", ",rage,", 1), "has the emotion 'rage'"),
+        (lambda text: text.replace(",audio/", ",../audio/", 1), "leaves the manifest's folder"),
+        (lambda text: text.replace(",audio/", ",/audio/", 1), "leaves the manifest's folder"),
+        (lambda text: text.partition("\n")[0] + "\n", "holds no utterances"),
+        (lambda text: text.replace(",validation,", ",test,").replace(",train,", ",test,"), "train"),
+        (lambda text: text.replace(",test,", ",,"), "the test part is empty"),
+        (
+            lambda text: re.sub(r",(happy|sad|neutral|excited|frustrated),", ",anger,", text),
+            "one cl",
+        ),
+    ],
+    ids=[
+        *("no id", "neither", "repeated id", "unknown emotion", "outside", "absolute", "header"),
+        *("no train", "no test", "one class"),
+    ],
+)
+def test_a_spoilt_manifest_is_refused(change, message, own_corpus, refused):
+    assert message in refused(edited(own_corpus, change))
+
+
+def test_a_manifest_of_another_encoding_is_refused(own_corpus, refused):
+    text = own_corpus.read_text(encoding="utf-8").replace("time", "temps passé", 1)
+    own_corpus.write_bytes(text.encode("latin-1"))
+
+    assert "is not UTF-8 (it holds the byte 0xe9); save it as UTF-8" in refused(own_corpus)
+
+
+def test_what_is_no_manifest_is_refused(own_corpus, refused, tmp_path):
+    (tmp_path / "empty.csv").touch()
+
+    assert "is a folder, but a table file was expected" in refused(own_corpus.parent)
+    assert "does not exist; make it with: mersa prepare" in refused(tmp_path / "absent.csv")
+    assert "is empty, but a table with a header was expected" in refused(tmp_path / "empty.csv")
+    assert "ends in .ogg, but a table is one of" in refused(first_of(own_corpus)[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "train.epoch=3"), "'train.epoch' does not exist; the nearest is 'train.epochs'"),
+        (
+            ("--set", "trian.epochs=3"),
+            "setting 'trian",
+        ),
+        (("--set", "train.epochs"), "has no '='; write it as train.epochs=3"),
+        (("--set", "train.epochs=many"), "setting train.epochs is 'many', but it means: the most"),
+        (("--set", "row=VI.9"), "row 'VI.9' does not exist; rows are III.1 to III.8"),
+        (("--row", "VI.9"), "row 'VI.9' does not exist"),
+        (("--set", "data.labels=iemocap-5"), "'iemocap-5' is not known (nearest: iemocap-"),
+        (
+            ("--set", "data.labels=meld-7"),
+            "holds no utterance of 'surprise'; leave it out of data.l",
+        ),
+        (("--set", "data.labels=calm,boredom"), "no utterance has one of the labels calm, boredom"),
+        (("--protocol", "speakers"), "protocol 'speakers' does not exist; choose one of"),
+        (("--protocol", "column:nowhere"), "needs at least two values in the column 'nowhere'"),
+        (("--protocol", "file:absent.csv"), "absent.csv does not exist"),
+        (("--set", "network.num_heads=7"), "cannot be shared by 7 heads; choose network.num_heads"),
+        (("--set", "audio.name=onnx:absent.onnx"), "does not exist; give the path of an ONNX file"),
+        (("--set", "text.name=no/such/encoder"), "is neither a folder nor an id on the Hugging"),
+        (("--config", "absent.toml"), "absent.toml cannot be read"),
+        (("--device", "cuda:99"), "device 'cuda:99' is not there"),
+        (("--device", "gpu"), "device 'gpu' is not known; choose auto, cpu or cuda"),
+        (("--seed", "-1"), "setting train.seed is -1"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_option_is_refused(words, message, small_corpus, refused):
+    assert message in refused(small_corpus, *words)
+
+
+def test_a_file_in_place_of_a_folder_is_refused(small_corpus, mersa, quick_words, tmp_path):
+    (tmp_path / "file").write_text("mine")
+
+    out = mersa("train", small_corpus, "--out", tmp_path / "file", *quick_words)
+    cache = mersa(
+        "train", small_corpus, "--out", tmp_path / "run", *quick_words, "--cache", tmp_path / "file"
+    )
+
+    assert (out.code, cache.code) == (2, 2)
+    assert "a run is a folder; choose another --out" in out.err
+    assert "the cache is a folder; choose another --cache" in cache.err
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused(small_corpus, small_run, quick_words, mersa):
+    said = mersa("train", small_corpus, "--out", small_run, *quick_words, "--seed", 7, "--quiet")
+
+    assert said.code == 2
+    assert "holds a run with train.seed = 0, but 7 was asked for" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_mistake_is_corrected_in_the_same_folder(
+    own_corpus, refused, mersa, quick_words, tmp_path
+):
+    path, _ = first_of(own_corpus)
+    whole = path.read_bytes()
+    path.write_bytes(b"")
+    refused(own_corpus, "--set", "network.dropout=0.25")
+    path.write_bytes(whole)
+
+    said = mersa("train", own_corpus, "--out", tmp_path / "run", "--quiet", *quick_words)
+
+    assert said.code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "ABSENT"), "is not a folder; name a run folder that mersa train made"),
+        (("evaluate", "RUN", "ABSENT"), "does not exist; make it with"),
+        (("bundle", "ABSENT"), "is not a folder; name a run folder"),
+        (("report", "RUN"), "has no test scores yet; read its test part with: mersa evaluate"),
+        (("encode", "MANIFEST"), "nothing to encode with; give --text E, --audio E or both"),
+        (("encode", "MANIFEST", "--text", "tiny"), "learns its vocabulary from a train part"),
+        (("prepare", "iemocop"), "corpus 'iemocop' is not known"),
+        (("prepare", "table"), "prepare table needs the table"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_other_verbs_refuse(
+    words, message, small_run, small_corpus, mersa, tmp_path, cache_folder
+):
+    names = {"RUN": small_run, "ABSENT": tmp_path / "absent.csv", "MANIFEST": small_corpus}
+
+    said = mersa(*(names.get(word, word) for word in words))
+
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("train", "m.csv", "--epochs", "3"), ("trian",), ("train",), ("train", "m", "--seeds", "0")],
+)
+def test_a_wrong_verb_or_option_ends_with_2(words, mersa):
+    said = mersa(*words)
+
+    assert said.code == 2
+    assert "Usage: mersa" in said.err
+
+
+@pytest.mark.slow
+def test_a_user_mistake_in_a_process_of_its_own(own_corpus, tmp_path):
+    edited(own_corpus, lambda text: text.replace("id,", "number,", 1))
+
+    ended = alone("-m", "mersa", "train", own_corpus, "--out", tmp_path / "run")
+
+    assert ended.returncode == 2
+    assert re.fullmatch(r"mersa train: .* has no column 'id' .*\n", ended.stderr)
+    assert not (tmp_path / "run").exists()
+
+
+NO_NETWORK = """
+import socket, sys
+def refuse(*args, **named):
+    raise OSError(101, "Network is unreachable")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from mersa.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("offline", ["1", pytest.param("0", marks=pytest.mark.slow)])
+def test_no_network_and_no_weights(offline, small_corpus, tmp_path):
+    environment = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": offline}
+    out = tmp_path / "run"
+    words = ("train", small_corpus, "--out", out, "--set", "text.name=tiny", "--quiet")
+
+    ended = alone("-c", NO_NETWORK, *words, "--cache", tmp_path / "cache", **environment)
+
+    assert ended.returncode == 2
+    assert "encoder 'facebook/wav2vec2-base' is not in the local cache" in ended.stderr
+    assert "connect to the network once, or give a folder" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_no_network_and_no_run(tmp_path, clips):
+    environment = {"HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0"}
+
+    ended = alone("-c", NO_NETWORK, "predict", "runs/mistyped", clips[0], **environment)
+
+    assert ended.returncode == 2
+    assert "'runs/mistyped' is no run folder here and could not be fetched" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to one process")
+def test_an_interrupt_is_told(small_corpus, quick_words, tmp_path):
+    words = ("train", small_corpus, "--out", tmp_path / "run", *quick_words)
+    words = [*map(str, words), "--set", "train.epochs=9999", "--set", "train.patience=9999"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "mersa", *words], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 60
+    while not (tmp_path / "run" / "config.toml").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+
+    assert started.returncode == 130
+    assert said.endswith("stopped; the same command goes on from here\n")
+    assert "Traceback" not in said

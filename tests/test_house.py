@@ -1,0 +1,85 @@
+"""The house has one staircase: a module may import only what stands above it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "mersa"
+
+FLOORS = [
+    # What goes wrong, files that are whole, the words, and the table of what was spoken.
+    ["errors", "files", "emotions", "manifest", "progress"],
+    # Recordings, and the folders that they come from.
+    ["audio", "corpora.toy", "corpora.table", "corpora.place"],
+    # How a corpus is cut into parts.
+    ["protocols"],
+    # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
+    ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
+    ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
+    ["encoders.lengths", "encoders.text", "encoders.speech", "encoders.onnx", "encoders.cache"],
+    # The paper's networks, the settings that choose among them, and what the paper prints.
+    ["networks", "config", "paper", "build"],
+    # A training, its scores, and what it leaves behind.
+    ["batches", "evaluation", "training", "card", "runs", "experiment", "report"],
+    # Use.
+    ["recognize.recognizer", "recognize.formats", "cli"],
+]
+ORDER = [name for floor in FLOORS for name in floor]
+
+MODULES = sorted(
+    ".".join(path.relative_to(SRC).with_suffix("").parts)
+    for path in SRC.rglob("*.py")
+    if path.stem not in {"__init__", "__main__"}
+)
+
+LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files"))]
+LIGHT += [f"mersa.corpora.{name}" for name in ("toy", "table", "place")]
+
+
+def imported_by(name):
+    """Names of the mersa modules that this one imports, wherever in the file."""
+    path = (SRC / name.replace(".", "/")).with_suffix(".py")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: write the import in full"
+            package, _, inner = (node.module or "").partition(".")
+            if package != "mersa":
+                continue
+            for alias in node.names:
+                full = f"{inner}.{alias.name}".lstrip(".")
+                if full in MODULES:
+                    yield full
+                elif inner:
+                    yield inner
+                else:
+                    assert alias.name.startswith("__"), f"{name} imports mersa.{alias.name}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name.partition(".")[0] != "mersa", f"{name}: use from ... import"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_one_way(name):
+    above = ORDER[: ORDER.index(name)]
+
+    upward = [other for other in imported_by(name) if other not in above]
+
+    assert not upward, f"{name} may not import {upward}: not above it in FLOORS"
+
+
+def test_every_module_stands_on_one_floor():
+    assert sorted(ORDER) == MODULES
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_help_and_corpora_start_without_torch(name):
+    code = f"import sys, {name}; print(*sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert loaded == []

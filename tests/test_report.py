@@ -1,0 +1,136 @@
+import json
+
+import pytest
+
+from mersa.errors import RunError
+from mersa.report import collect, score_cell, to_markdown, to_text
+
+NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+
+
+def part(first, *, n=57, groups=11, few=False, **more):
+    """Scores as `metrics.json` holds them: `first`, then a hundredth more for each name."""
+    scores = {name: first + number / 100 for number, name in enumerate(NAMES)}
+    interval = {name: None if few else [s - 0.04, s + 0.05] for name, s in scores.items()}
+    return {
+        "n": n,
+        "groups": groups,
+        **scores,
+        "ece": 0.1,
+        "ci95": interval | {"ece": None},
+        "majority": {"accuracy": 0.4, "balanced_accuracy": 0.25, "macro_f1": 0.14}
+        | {"weighted_f1": 0.23},
+        **more,
+    }
+
+
+@pytest.fixture
+def run(tmp_path):
+    def write(name, system, test, labels=("anger", "happy", "sad", "neutral"), **more):
+        folder = tmp_path / name
+        folder.mkdir()
+        parts = {"validation": part(0.9)} | ({"test": test} if test else {})
+        metrics = {"system": system, "labels": list(labels), "parts": parts, **more}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        return folder
+
+    return write
+
+
+def test_runs_stand_below_the_commonest_label(run):
+    one, two = run("one", "3m-ser", part(0.5)), run("two", "mersa-cross", part(0.6))
+
+    lines = collect([one, two])
+
+    assert [line["system"] for line in lines] == ["always commonest", "3m-ser", "mersa-cross"]
+    assert [line["run"] for line in lines] == ["", str(one), str(two)]
+    assert [line["accuracy"] for line in lines] == [0.4, 0.5, 0.6]
+    assert [line["macro_f1"] for line in lines] == [0.14, 0.52, 0.62]
+    assert all((line["n"], line["groups"]) == (57, 11) for line in lines)
+    assert "ci95" not in lines[0]
+    assert lines[1]["ci95"]["accuracy"] == pytest.approx([0.46, 0.55])
+
+
+def test_the_test_part_is_read_and_not_validation(run):
+    assert collect([run("one", "mersa", part(0.5))])[1]["accuracy"] == 0.5
+
+
+def test_text_is_aligned_with_intervals_and_their_note(run):
+    lines = collect([run("one", "3m-ser", part(0.5)), run("two", "mersa-cross", part(0.6))])
+
+    assert to_text(lines) == (
+        "system            accuracy              balanced accuracy     macro f1"
+        "              weighted f1\n"
+        "always commonest  0.400                 0.250                 0.140"
+        "                 0.230\n"
+        "3m-ser            0.500 [0.460, 0.550]  0.510 [0.470, 0.560]  0.520 [0.480, 0.570]"
+        "  0.530 [0.490, 0.580]\n"
+        "mersa-cross       0.600 [0.560, 0.650]  0.610 [0.570, 0.660]  0.620 [0.580, 0.670]"
+        "  0.630 [0.590, 0.680]\n"
+        "57 test utterances in 11 groups; 95 % intervals by bootstrap over groups.\n"
+    )
+
+
+def test_markdown_is_a_table_with_its_note(run):
+    folder = run("one", "mersa", part(0.5))
+
+    text = to_markdown(collect([folder]))
+
+    assert text == (
+        "| system | run | accuracy | balanced accuracy | macro f1 | weighted f1 |\n"
+        "| --- | --- | --- | --- | --- | --- |\n"
+        "| always commonest |  | 0.400 | 0.250 | 0.140 | 0.230 |\n"
+        f"| mersa | {folder} | 0.500 [0.460, 0.550] | 0.510 [0.470, 0.560] "
+        "| 0.520 [0.480, 0.570] | 0.530 [0.490, 0.580] |\n"
+        "\n"
+        "57 test utterances in 11 groups; 95 % intervals by bootstrap over groups.\n"
+    )
+
+
+def test_seeds_are_told_by_their_deviation(run):
+    test = part(0.5, sd=dict.fromkeys(NAMES, 0.0214))
+
+    lines = collect([run("one", "mersa", test, seeds=[0, 1, 2])])
+
+    assert score_cell(lines[1], "accuracy") == "0.500 ± 0.021"
+    assert "mean of 3 seeds, ± their standard deviation." in to_text(lines)
+
+
+def test_too_few_groups_are_told(run):
+    lines = collect([run("one", "mersa", part(0.5, groups=4, few=True))])
+
+    assert score_cell(lines[1], "macro_f1") == "0.520 (too few groups)"
+
+
+def test_a_run_without_test_scores_is_refused(run):
+    folder = run("one", "mersa", None)
+
+    with pytest.raises(RunError, match=rf"{folder} has no test scores .* mersa evaluate {folder}"):
+        collect([folder])
+
+
+def test_runs_of_different_labels_are_refused(run):
+    one = run("one", "mersa", part(0.5))
+    two = run("two", "mersa", part(0.5), labels=("anger", "calm"))
+
+    with pytest.raises(
+        RunError,
+        match=r"two tells anger, calm on 57 .*first run anger, happy, .*; report runs of one label",
+    ):
+        collect([one, two])
+
+
+def test_runs_of_different_test_parts_are_refused(run):
+    one, two = run("one", "mersa", part(0.5)), run("two", "mersa", part(0.5, n=58))
+
+    with pytest.raises(RunError, match=r"two .* on 58 test utterances, .* on 57; .*test part"):
+        collect([one, two])
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+
+    with pytest.raises(RunError, match=r"metrics\.json .*the run folder is not whole"):
+        collect([tmp_path])
