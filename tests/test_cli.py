@@ -369,7 +369,7 @@ def test_what_is_no_manifest_is_refused(own_corpus, refused, tmp_path):
         (("--set", "data.labels=calm,boredom"), "no utterance has one of the labels calm, boredom"),
         (("--protocol", "speakers"), "protocol 'speakers' does not exist; choose one of"),
         (("--protocol", "column:nowhere"), "needs at least two values in the column 'nowhere'"),
-        (("--protocol", "file:absent.csv"), "absent.csv does not exist"),
+        (("--protocol", "file:absent.csv"), "names a file that is not there"),
         (("--set", "network.num_heads=7"), "cannot be shared by 7 heads; choose network.num_heads"),
         (("--set", "audio.name=onnx:absent.onnx"), "does not exist; give the path of an ONNX file"),
         (("--set", "text.name=no/such/encoder"), "is neither a folder nor an id on the Hugging"),

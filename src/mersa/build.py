@@ -1,4 +1,7 @@
-"""The one place where a name in the settings becomes an object."""
+"""The one place where a name in the settings becomes an object.
+
+Each encoder's module is imported only where it is asked for, since some take seconds to import.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +11,6 @@ from torch import nn
 
 from mersa.config import AudioSettings, Config, TextSettings
 from mersa.encoders.base import Encoder
-from mersa.encoders.mel import LogMel
-from mersa.encoders.onnx import OnnxEncoder
-from mersa.encoders.speech import SpeechEncoder
-from mersa.encoders.text import TextEncoder
-from mersa.encoders.tiny import TinyText
-from mersa.encoders.vggish import VGGish
 from mersa.errors import ConfigError
 from mersa.networks import (
     CrossAttentionFusion,
@@ -40,10 +37,14 @@ def text_encoder(
         device: Where it runs.
     """
     if settings.name == "tiny":
+        from mersa.encoders.tiny import TinyText
+
         if saved:
             return TinyText.load(saved)
         _refuse_layers(settings.layer, "text", "tiny")
         return TinyText.learn(train_texts, output=settings.output)
+    from mersa.encoders.text import TextEncoder
+
     return TextEncoder(
         str(saved) if saved else settings.name,
         revision=None if saved else settings.revision,
@@ -62,8 +63,12 @@ def audio_encoder(
     if kind in {"mel", "vggish", "onnx"}:
         _refuse_layers(settings.layer, "audio", kind)
     if settings.name == "mel":
+        from mersa.encoders.mel import LogMel
+
         return LogMel(peak=settings.peak)
     if kind == "vggish":
+        from mersa.encoders.vggish import VGGish
+
         folder = saved or (Path(argument) if argument else None)
         return VGGish(
             folder,
@@ -75,7 +80,11 @@ def audio_encoder(
     if kind == "onnx":
         if not argument:
             raise ConfigError("audio.name 'onnx:' names no file; write onnx:FILE")
+        from mersa.encoders.onnx import OnnxEncoder
+
         return OnnxEncoder(saved / "model.onnx" if saved else Path(argument), peak=settings.peak)
+    from mersa.encoders.speech import SpeechEncoder
+
     return SpeechEncoder(
         str(saved) if saved else settings.name,
         revision=None if saved else settings.revision,

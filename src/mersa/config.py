@@ -275,9 +275,8 @@ _NAME_PARTS = {part for name in _NAMES for part in name.split(".")}
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
-    sections = {name.split(".")[0] for name in _NAMES if "." in name}
     for name, value in settings.items():
-        if name in sections and isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             names = [f"{name}.{key}" for key in value]
         else:
             names = [name]

@@ -148,6 +148,11 @@ def _paper(ordered: Sequence[Utterance], seed: int) -> Fold:
 
 
 def _from_file(ordered: Sequence[Utterance], path: Path) -> Fold:
+    if not path.is_file():
+        raise ProtocolError(
+            f"protocol 'file:{path}' names a file that is not there; name a table with the columns "
+            "'id' and 'part'"
+        )
     rows = read_table(path)
     if not rows or not {"id", "part"} <= set(rows[0]):
         found = ", ".join(rows[0]) if rows else "no rows"

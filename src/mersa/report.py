@@ -39,11 +39,11 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
                     **test["majority"],
                 }
             )
-        if metrics["labels"] != first["labels"] or test["n"] != lines[0]["n"]:
+        if metrics["labels"] != first["labels"] or _test_part(folder) != _test_part(folders[0]):
             raise RunError(
                 f"{folder} tells {', '.join(metrics['labels'])} on {test['n']} test utterances, "
-                f"but the first run {', '.join(first['labels'])} on {lines[0]['n']}; report runs "
-                "of one label set and test part together"
+                f"but {folders[0]} {', '.join(first['labels'])} on {lines[0]['n']}, or others; "
+                "report runs of one label set and one test part together"
             )
         lines.append(
             {
@@ -81,6 +81,16 @@ def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     ]
     table = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in table) + f"\n\n{_note(lines)}\n"
+
+
+def _test_part(folder: Path) -> set[str]:
+    """Return the ids that the members of a run were tested on."""
+    return {
+        id_
+        for leaf in runs.members(folder)
+        for id_, part in runs.read_parts(leaf).items()
+        if part == "test"
+    }
 
 
 def _note(lines: Sequence[Mapping[str, Any]]) -> str:

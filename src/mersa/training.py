@@ -4,6 +4,7 @@ Every epoch draws its order and its dropout from the seed and the epoch's number
 that was killed goes on from its last stored epoch to the very end that it would have had.
 """
 
+import io
 import math
 import pickle
 import time
@@ -223,16 +224,18 @@ def _store_state(
     scheduler: LambdaLR,
     result: Fit,
 ) -> None:
-    with write_whole(path) as partial, partial.open("wb") as file:
-        torch.save(
-            {
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "fit": vars(result),
-            },
-            file,
-        )
+    buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError; plain writing does not
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "fit": vars(result),
+        },
+        buffer,
+    )
+    with write_whole(path) as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 def _load_state(
