@@ -26,12 +26,15 @@ def part(first, *, n=57, groups=11, few=False, **more):
 
 @pytest.fixture
 def run(tmp_path):
-    def write(name, system, test, labels=("anger", "happy", "sad", "neutral"), **more):
+    def write(name, system, test, labels=("anger", "happy", "sad", "neutral"), first_id=0, **more):
         folder = tmp_path / name
         folder.mkdir()
         parts = {"validation": part(0.9)} | ({"test": test} if test else {})
         metrics = {"system": system, "labels": list(labels), "parts": parts, **more}
         (folder / "metrics.json").write_text(json.dumps(metrics))
+        (folder / "config.toml").write_text("")
+        rows = [f"{first_id + number},test" for number in range(test["n"] if test else 0)]
+        (folder / "parts.csv").write_text("\n".join(["id,part", "t,train", *rows]) + "\n")
         return folder
 
     return write
@@ -115,7 +118,7 @@ def test_runs_of_different_labels_are_refused(run):
 
     with pytest.raises(
         RunError,
-        match=r"two tells anger, calm on 57 .*first run anger, happy, .*; report runs of one label",
+        match=r"two tells anger, calm on 57 .*one anger, happy, .*; report runs of one label",
     ):
         collect([one, two])
 
@@ -123,7 +126,7 @@ def test_runs_of_different_labels_are_refused(run):
 def test_runs_of_different_test_parts_are_refused(run):
     one, two = run("one", "mersa", part(0.5)), run("two", "mersa", part(0.5, n=58))
 
-    with pytest.raises(RunError, match=r"two .* on 58 test utterances, .* on 57; .*test part"):
+    with pytest.raises(RunError, match=r"two .* on 58 test utterances, .* on 57, .*test part"):
         collect([one, two])
 
 
@@ -134,3 +137,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
 
     with pytest.raises(RunError, match=r"metrics\.json .*the run folder is not whole"):
         collect([tmp_path])
+
+
+def test_test_parts_of_one_size_and_other_utterances_are_refused(run):
+    one, two = run("one", "mersa", part(0.5)), run("two", "mersa", part(0.5), first_id=3)
+
+    with pytest.raises(RunError, match="report runs of one label set and one test part"):
+        collect([one, two])
