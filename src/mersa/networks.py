@@ -222,7 +222,10 @@ class CrossAttentionFusion(nn.Module):
 
 
 class SingleModality(nn.Module):
-    """Words alone or sound alone: self-attention, the mean of the real frames, the same head."""
+    """Words alone or sound alone: self-attention, the mean of the real frames, the same head.
+
+    Frames of sound pass a LayerNorm first, as they do before every fusion.
+    """
 
     def __init__(
         self,
@@ -240,12 +243,14 @@ class SingleModality(nn.Module):
         self.modality = modality
         self.pooling = pooling
         out_width = fusion_width or width
+        self.norm = nn.LayerNorm(width) if modality == "audio" else nn.Identity()
         self.block = AttentionBlock(width, out_width, num_heads=num_heads, dropout=dropout)
         self.head = Head(out_width, hidden, num_labels, dropout=dropout)
 
     def forward(self, text: Tensor, text_mask: Tensor, audio: Tensor, audio_mask: Tensor) -> Tensor:
         """Tell emotions from one modality, (B, Lt, Dt), (B, Lt), (B, La, Da), (B, La) to (B, E)."""
         frames, mask = (text, text_mask) if self.modality == "text" else (audio, audio_mask)
+        frames = self.norm(frames)
         return self.head(pool(self.block(frames, frames, mask), mask, self.pooling))  # type: ignore[no-any-return]
 
 
