@@ -1,15 +1,18 @@
 import csv
+import importlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from mersa import runs, training
+from mersa.config import apply_assignments, make_config
 from mersa.emotions import LABEL_SETS
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import (
@@ -23,6 +26,9 @@ from mersa.errors import (
 from mersa.evaluation import SCORES
 from mersa.experiment import evaluate, select, train
 from mersa.manifest import Manifest, Utterance, read_manifest
+
+sys.path.append(str(Path(__file__).parent / "encoders"))
+folders = importlib.import_module("folders")
 
 SAME = ("metrics.json", "predictions.csv", "model.safetensors", "history.csv", "parts.csv")
 """What two runs of the same settings have in common, byte for byte."""
@@ -622,3 +628,58 @@ def _start(*words):
         timeout=120,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
+
+
+@pytest.fixture(scope="module")
+def live_encoders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live")
+    return folders.write_bert(folder / "bert"), folders.write_wav2vec2(folder / "wav2vec2")
+
+
+def live(live_encoders, **more):
+    bert, wav2vec2 = live_encoders
+    settings = [f"text.name={bert}", f"audio.name={wav2vec2}", "data.labels=iemocap-6"]
+    settings += ["train.epochs=1", "network.num_heads=1", "network.system=3m-ser"]
+    return make_config(apply_assignments({}, [*settings, *more.get("settings", [])]))
+
+
+def test_live_dropout_changes_what_is_learnt_and_not_the_evaluation(
+    live_encoders, small_corpus, cache, tmp_path
+):
+    plain = train(small_corpus, live(live_encoders), tmp_path / "plain", cache=cache)
+    settings = ["text.live_dropout=true", "audio.live_dropout=true"]
+
+    one, two = (
+        train(small_corpus, live(live_encoders, settings=settings), tmp_path / name, cache=cache)
+        for name in ("one", "two")
+    )
+
+    assert one["parts"] == two["parts"]  # the seed decides this dropout too
+    losses = [read_history(tmp_path / name)[0]["train_loss"] for name in ("plain", "one", "two")]
+    assert losses[0] != losses[1] == losses[2]
+    assert plain["parts_sha256"] == one["parts_sha256"]
+    encoder = runs.load_run(tmp_path / "one").text
+    frames = [encoder.encode(["I see the house"]).frames for _ in range(2)]
+    assert np.array_equal(*frames)  # back in eval mode
+
+
+def read_history(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_live_dropout_of_an_encoder_without_any_is_refused(small_corpus, cache, tmp_path):
+    config = make_config(
+        apply_assignments({}, ["text.name=tiny", "audio.name=mel", "audio.live_dropout=true"])
+    )
+
+    with pytest.raises(ConfigError, match=r"audio.live_dropout is set, but 'mel' has no dropout"):
+        train(small_corpus, config, tmp_path / "run", cache=cache)
+
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("setting", ["data.shuffle=text", "train.refit=true"])
+def test_live_dropout_goes_with_no_shuffle_and_no_refit(setting):
+    with pytest.raises(ConfigError, match=r"does not go with live_dropout; leave one"):
+        make_config(apply_assignments({}, ["text.live_dropout=true", setting]))

@@ -4,7 +4,7 @@ Shapes: B utterances in a batch, Lt text frames, La audio frames, Dt and Da thei
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from mersa.audio import FloatArray, content_hash, read_audio
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.cache import FeatureCache, Item, encode_missing, load_frames, text_item
-from mersa.errors import AudioError
+from mersa.errors import AudioError, ConfigError
 from mersa.manifest import Manifest, Utterance
 from mersa.progress import Progress
 
@@ -60,20 +60,26 @@ class FeatureSet:
         text: N tensors of (Lt, Dt).
         audio: N tensors of (La, Da).
         labels: Label index of each, (N,); -1 where unknown.
+        live: Gives the frames of words and sound of a row anew each time, in place of the stored
+            ones; they have the same lengths.
     """
 
     ids: tuple[str, ...]
     text: tuple[Tensor, ...]
     audio: tuple[Tensor, ...]
     labels: Tensor
+    live: Callable[[int], tuple[Tensor, Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batch(self, rows: Sequence[int]) -> Batch:
         """Pad these rows into one batch."""
-        text, text_mask = pad([self.text[row] for row in rows])
-        audio, audio_mask = pad([self.audio[row] for row in rows])
+        frames = [
+            self.live(row) if self.live else (self.text[row], self.audio[row]) for row in rows
+        ]
+        text, text_mask = pad([words for words, _ in frames])
+        audio, audio_mask = pad([sound for _, sound in frames])
         return Batch(tuple(rows), text, text_mask, audio, audio_mask, self.labels[list(rows)])
 
     def joined(self, other: "FeatureSet") -> "FeatureSet":
@@ -194,6 +200,47 @@ def load_features(
         _frames(utterances, audio, cache),
         torch.tensor([-1 if label is None else label for label in labels]),
     )
+
+
+def with_live_dropout(
+    features: FeatureSet,
+    text: tuple[Encoder, Mapping[str, Item]] | None,
+    audio: tuple[Encoder, Mapping[str, Item]] | None,
+) -> FeatureSet:
+    """Let frames of these encoders be made anew for each batch, with dropout (D1).
+
+    Args:
+        features: The same utterances, encoded without.
+        text: Encoder and items of the words, or None to keep their stored frames.
+        audio: The same for sound.
+
+    Raises:
+        ConfigError: If an encoder has no dropout.
+    """
+
+    def live(row: int) -> tuple[Tensor, Tensor]:
+        return (
+            _live_frames(text, features.ids[row], features.text[row]),
+            _live_frames(audio, features.ids[row], features.audio[row]),
+        )
+
+    for source in (text, audio):
+        if source and not hasattr(source[0], "live_dropout"):
+            raise ConfigError(
+                f"{source[0].modality}.live_dropout is set, but {source[0].name!r} has no dropout; "
+                "leave it unset"
+            )
+    return replace(features, live=live)
+
+
+def _live_frames(
+    source: tuple[Encoder, Mapping[str, Item]] | None, id_: str, stored: Tensor
+) -> Tensor:
+    if source is None or id_ not in source[1]:
+        return stored
+    encoder, items = source
+    with encoder.live_dropout():  # type: ignore[attr-defined]
+        return torch.from_numpy(encoder.encode([items[id_].load()]).split()[0])  # type: ignore[arg-type]
 
 
 def _frames(

@@ -62,6 +62,10 @@ class TextSettings(Settings):
     output: Literal["frames", "pooler"] = Field(
         "frames", description="a frame a token, or one sentence vector; SERVER: pooler"
     )
+    live_dropout: bool = Field(
+        False,
+        description="run it in each step, dropout on, uncached; lineage: true (D1)",
+    )
     max_tokens: int | None = Field(None, gt=0, description="longest text; unset: the model's own")
 
 
@@ -79,6 +83,10 @@ class AudioSettings(Settings):
     )
     normalize: bool | None = Field(
         None, description="zero mean, unit variance; unset: as the checkpoint says; lineage: false"
+    )
+    live_dropout: bool = Field(
+        False,
+        description="run it in each step, dropout on, uncached; lineage: true (D1)",
     )
     pca: bool = Field(False, description="VGGish's PCA, clip and rounding; lineage: true (D4)")
     short_clips: Literal["silence", "zero"] = Field(
@@ -189,7 +197,7 @@ def make_config(settings: Mapping[str, Any]) -> Config:
     if isinstance(train, Mapping) and train.get("lineage"):
         settings = {**settings, "train": {**LINEAGE, **train}}
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part in _NAME_PARTS)
@@ -197,6 +205,14 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             f"setting {name} is {first['input']!r}, but {_expected(name)}; "
             f"{first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
+    if config.text.live_dropout or config.audio.live_dropout:
+        for name, is_set in (
+            ("data.shuffle", config.data.shuffle != "none"),
+            ("train.refit", config.train.refit),
+        ):
+            if is_set:
+                raise ConfigError(f"{name} does not go with live_dropout; leave one of them unset")
+    return config
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -16,7 +16,14 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import build, runs
-from mersa.batches import FeatureSet, audio_items, encode, load_features, text_items
+from mersa.batches import (
+    FeatureSet,
+    audio_items,
+    encode,
+    load_features,
+    text_items,
+    with_live_dropout,
+)
 from mersa.card import model_card
 from mersa.config import AudioSettings, Config, TextSettings
 from mersa.emotions import WORDS, LabelSet, label_set
@@ -298,6 +305,15 @@ def _prepare(
     ]
     if config.data.shuffle != "none":
         features = [one.shuffled(config.data.shuffle, config.train.seed) for one in features]
+    live_text = text if config.text.live_dropout else None
+    live_audio = audio if config.audio.live_dropout else None
+    if live_text or live_audio:
+        progress.say("live_dropout: encoders run in each training step, and the cache is not used")
+        features[0] = with_live_dropout(
+            features[0],
+            (live_text, text_items(train_set)) if live_text else None,
+            (live_audio, audio_items(manifest, train_set)) if live_audio else None,
+        )
     return _Ready(text, audio, features[0], features[1], validation, network)
 
 

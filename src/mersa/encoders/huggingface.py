@@ -85,6 +85,26 @@ def load_model(folder: Path) -> tuple[PreTrainedModel, frozenset[str]]:
 
 
 @contextmanager
+def live_dropout(model: PreTrainedModel) -> Iterator[None]:
+    """Run a model in train mode for a while: dropout live, SpecAugment and layer drop off.
+
+    The paper's lineage left its frozen encoders in train mode, layer drop of 0.05 included (D1).
+    Source: tpnam0901/3m-ser:src/utils/torch/trainer.py.
+    """
+    changed = {"apply_spec_augment": False, "layerdrop": 0.0, "encoder_layerdrop": 0.0}
+    before = {name: getattr(model.config, name) for name in changed if hasattr(model.config, name)}
+    for name in before:
+        setattr(model.config, name, changed[name])
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()  # type: ignore[no-untyped-call]
+        for name, value in before.items():
+            setattr(model.config, name, value)
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers and huggingface_hub from printing bars, notices and load reports."""
     bars = transformers_logging.is_progress_bar_enabled()

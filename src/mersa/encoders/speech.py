@@ -5,19 +5,20 @@ Shapes: B clips, T samples, N frames, W windows, M mel bands, K layers, D width.
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from transformers import WhisperFeatureExtractor
+from torch import Tensor
+from transformers import PreTrainedModel, WhisperFeatureExtractor
 
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.encoders.base import Encoded, Modality
 from mersa.encoders.hub import commit_of, resolve
-from mersa.encoders.huggingface import load_config, load_model
+from mersa.encoders.huggingface import live_dropout, load_config, load_model
 from mersa.encoders.layers import Layer, check_layer, take_layer
 from mersa.encoders.layout import SPEECH_TYPES, content_hash, copy_model, read_config, read_json
 from mersa.encoders.lengths import check_mono, encode_by_length, lengthen
@@ -121,6 +122,10 @@ class SpeechEncoder:
         ready = [self._prepare(waveform) for waveform in check_mono(batch)]
         return encode_by_length(ready, self._whisper if self._kind == "whisper" else self._run)
 
+    def live_dropout(self) -> AbstractContextManager[None]:
+        """Return a context in which dropout is live, so that no two answers are alike."""
+        return live_dropout(self._model)
+
     def save(self, folder: Path) -> None:
         """Copy the model; `SpeechEncoder(folder)` with the same settings has one fingerprint."""
         copy_model(self._folder, folder)
@@ -168,11 +173,11 @@ class SpeechEncoder:
         return frames[:, : math.ceil(samples / self._stride)]
 
     @cached_property
-    def _model(self) -> nn.Module:
-        model: nn.Module = load_model(self._folder)[0]
+    def _model(self) -> PreTrainedModel:
+        model = load_model(self._folder)[0]
         if self._kind == "whisper":
-            model = model.get_encoder()  # type: ignore[operator]
-        return model.to(self._device)
+            model = model.get_encoder()
+        return model.to(self._device)  # type: ignore[arg-type, no-any-return]
 
     @cached_property
     def _mel(self) -> WhisperFeatureExtractor:

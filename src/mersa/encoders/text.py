@@ -5,6 +5,7 @@ Shapes: B texts, L tokens of the longest, K layers, D width.
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, Modality
 from mersa.encoders.hub import commit_of, resolve
-from mersa.encoders.huggingface import load_config, load_model, quiet
+from mersa.encoders.huggingface import live_dropout, load_config, load_model, quiet
 from mersa.encoders.layers import Layer, check_layer, take_layer
 from mersa.encoders.layout import (
     TEXT_TYPES,
@@ -159,6 +160,10 @@ class TextEncoder:
         frames = self._run(tokens["input_ids"].to(self._device), mask)
         lengths = mask.sum(dim=1) if self._output == "frames" else torch.ones(len(frames))
         return Encoded(frames.cpu().numpy(), lengths.long().cpu().numpy())
+
+    def live_dropout(self) -> AbstractContextManager[None]:
+        """Return a context in which dropout is live, so that no two answers are alike."""
+        return live_dropout(self._model[0])
 
     def save(self, folder: Path) -> None:
         """Copy the model; `TextEncoder(folder)` with the same settings has one fingerprint."""
