@@ -15,7 +15,7 @@ FLOORS = [
     # Recordings, and the folders that they come from.
     ["audio", "corpora.toy", "corpora.table", "corpora.place"],
     # How a corpus is cut into parts.
-    ["protocols"],
+    ["protocols", "selection"],
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
@@ -23,7 +23,8 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["networks", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
-    ["batches", "evaluation", "training", "card", "runs", "experiment", "report"],
+    ["batches", "evaluation", "training", "card", "runs"],
+    ["pooling", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats", "cli"],
 ]

@@ -162,7 +162,7 @@ def audio_items(manifest: Manifest, utterances: Sequence[Utterance]) -> dict[str
         items[utterance.id] = Item(
             f"{digests[utterance.audio]}:{span}",
             _audio_loader(manifest, utterance),
-            utterance.duration_s or 0.0,
+            utterance.length_s or 0.0,
         )
     return items
 

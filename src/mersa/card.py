@@ -39,7 +39,7 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         "tags: [speech-emotion-recognition, mersa]",
         "---",
         "",
-        f"# {config.network.system}{f' (row {config.row})' if config.row else ''}",
+        f"# {config.network.system}{_row(metrics)}",
         "",
         f"Tells {', '.join(metrics['labels'])} from "
         f"{' and '.join(modality for modality, _ in encoders)}. Trained by mersa under the "
@@ -129,6 +129,13 @@ def _last_name(setting: str) -> str:
     if path.startswith(("/", "~", ".")):
         return f"{kind}{PurePosixPath(path).name}"
     return setting
+
+
+def _row(metrics: Mapping[str, Any]) -> str:
+    if not metrics["row"]:
+        return ""
+    changes = ", ".join(metrics["row_changes"])
+    return f" (row {metrics['row']}{', but other ' + changes if changes else ''})"
 
 
 def _with_interval(scores: Mapping[str, Any], name: str) -> str:

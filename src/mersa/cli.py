@@ -75,10 +75,14 @@ def prepare(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for manifest.csv.")] = Path("prepared"),
     columns: Annotated[
-        str, typer.Option(help="Columns of a table, as emotion=label,audio=file.")
+        str,
+        typer.Option(
+            help="Columns of a table, as emotion=label,audio=file; likewise text, speaker, "
+            "dialogue, session, part, id, start_s, end_s, duration_s, language."
+        ),
     ] = "",
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", help="An own emotion name, as rage=anger.")
+        list[str] | None, typer.Option("--map", help="Own emotion names, as rage=anger,joy=happy.")
     ] = None,
     recordings: Annotated[
         Path | None, typer.Option("--root", help="Folder that a table's audio paths start from.")
@@ -94,6 +98,8 @@ def prepare(
     from mersa.errors import CorpusError
 
     if corpus == "toy":
+        if root or columns or mapping or recordings:
+            raise CorpusError("prepare toy takes --out alone; leave the other options out")
         manifest = place(toy.read(), out, copy=True)
     elif corpus == "table":
         if root is None:
@@ -102,7 +108,7 @@ def prepare(
             table.read(
                 root,
                 columns=_pairs(columns.split(",") if columns else [], "--columns"),
-                mapping=_pairs(mapping or [], "--map"),
+                mapping=_pairs([pair for one in mapping or [] for pair in one.split(",")], "--map"),
                 root=recordings,
             ),
             out,
@@ -115,6 +121,7 @@ def prepare(
         _print_json(counts.as_dict())
     else:
         typer.echo(counts.text())
+        typer.echo(_contents(manifest))
         typer.echo(f"written: {out / 'manifest.csv'}")
 
 
@@ -131,7 +138,7 @@ def encode(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put the frames of a whole manifest into the cache; what is there is not done again."""
+    """Put the frames of a manifest into the cache, once each."""
     from mersa.config import apply_assignments, make_config
     from mersa.errors import ConfigError
 
@@ -162,7 +169,7 @@ def encode(
 
 @app.command()
 def rows(as_json: Json = False) -> None:
-    """List the 24 rows of the paper's Tables III to V and what each one builds."""
+    """List the paper's 24 rows and what each one builds."""
     from dataclasses import asdict
 
     from mersa.paper import ROWS
@@ -249,7 +256,10 @@ def evaluate(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Score a run on its test part, or on another corpus."""
+    """Score a run on its test part, or on another corpus.
+
+    Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR).
+    """
     from mersa.experiment import evaluate as run_evaluation
 
     with _progress(quiet) as progress:
@@ -282,34 +292,47 @@ def report(
 @app.command()
 def predict(
     model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
-    path: Annotated[list[str], typer.Argument(help="Recordings; - reads standard input.")],
+    path: Annotated[
+        list[str] | None, typer.Argument(help="Recordings; - reads standard input.")
+    ] = None,
     text: Annotated[
-        str | None, typer.Option(help="The words; goes with exactly one recording.")
+        str | None, typer.Option(help="The words; goes with one recording, or with none.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help="jsonl, csv, srt or audacity.")] = "jsonl",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Tell the emotions of recordings; a bad one is reported and the rest go on."""
+    """Tell the emotions of recordings.
+
+    Each recording is judged as a whole. A bad one is reported and the rest go on. A run of several
+    folds or seeds answers by the mean of their probabilities.
+    """
     from mersa.errors import ConfigError
 
-    if text is not None and len(path) != 1:
-        raise ConfigError(f"--text goes with exactly one recording, but {len(path)} were given")
+    paths = path or []
+    if text is not None and len(paths) > 1:
+        raise ConfigError(f"--text goes with one recording, but {len(paths)} were given")
+    if text is None and not paths:
+        raise ConfigError("nothing to judge; name a recording, or give --text")
 
-    from mersa.errors import AudioError
     from mersa.recognize.formats import FORMATS
     from mersa.recognize.recognizer import Recognizer
 
     if form not in FORMATS:
         raise ConfigError(f"format {form!r} is not known; choose one of {', '.join(FORMATS)}")
+    if form in ("srt", "audacity") and len(paths) != 1:
+        raise ConfigError(
+            f"format {form} is a file for one recording, but {len(paths)} were given; "
+            "give one at a time, or choose jsonl or csv"
+        )
     recognizer = Recognizer.from_pretrained(model, device=device)
     answers, failures = [], []
-    for name in path:
+    for name in paths or [""]:
         try:
-            source = sys.stdin.buffer.read() if name == "-" else Path(name)
+            source = sys.stdin.buffer.read() if name == "-" else Path(name) if name else None
             prediction = recognizer.predict(source, text)
-        except AudioError as error:
-            sys.stderr.write(f"mersa predict: {error}\n")
+        except MersaError as error:
+            sys.stderr.write(f"mersa predict: {_named(name, error)}\n")
             failures.append(name)
             continue
         if form == "jsonl":
@@ -319,9 +342,9 @@ def predict(
     if answers:
         typer.echo(FORMATS[form](answers), nl=False)
     if failures:
-        if len(path) == 1:
+        if len(paths) < 2:
             raise typer.Exit(2)
-        sys.stderr.write(f"failed: {len(failures)} of {len(path)}: {', '.join(failures)}\n")
+        sys.stderr.write(f"failed: {len(failures)} of {len(paths)}: {', '.join(failures)}\n")
         raise typer.Exit(1)
     if not quiet and text is None and "text" in _modalities(recognizer):
         sys.stderr.write("no words were given, so the sound alone was judged; give --text\n")
@@ -331,11 +354,24 @@ def predict(
 def bundle(
     run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False
 ) -> None:
-    """Copy the encoders into a run, so that it works offline on another machine."""
+    """Copy the encoders into a run: it then works offline anywhere."""
     from mersa.experiment import bundle as bundle_run
 
     with _progress(quiet) as progress:
         bundle_run(run, progress=progress)
+
+
+def _contents(manifest: Any) -> str:
+    """Tell in one line what a manifest has besides emotions, so that a wrong column shows."""
+    speakers = len({one.speaker for one in manifest} - {""})
+    dialogues = len({one.dialogue for one in manifest} - {""})
+    words = sum(bool(one.text.strip()) for one in manifest)
+    sound = sum(bool(one.audio) for one in manifest)
+    extras = sorted({name for one in manifest for name in one.extras})
+    return (
+        f"with words {words}, with sound {sound}, speakers {speakers}, dialogues {dialogues}; "
+        f"other columns kept: {', '.join(extras) or 'none'}"
+    )
 
 
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: bool) -> None:
@@ -352,6 +388,17 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: boo
             f"  {name.replace('_', ' '):18} {score_cell(scores, name):24} "
             f"(always commonest: {commonest:.3f})"
         )
+    if "recall" in scores:
+        recalls = (
+            f"{label} {'-' if recall is None else f'{recall:.3f}'}"
+            for label, recall in scores["recall"].items()
+        )
+        typer.echo(f"  recall: {', '.join(recalls)}")
+
+
+def _named(name: str, error: MersaError) -> str:
+    """Put the recording's name before a message that does not hold it."""
+    return str(error) if not name or name in str(error) else f"{name!r}: {error}"
 
 
 def _print_json(value: object) -> None:
@@ -359,7 +406,12 @@ def _print_json(value: object) -> None:
 
 
 def _progress(quiet: bool) -> Any:
+    import logging
     from contextlib import nullcontext
+
+    if not quiet:  # what the package logs, as that weights are being fetched
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("mersa").setLevel(logging.INFO)
 
     from mersa.progress import Bars, Silent
 

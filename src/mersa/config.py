@@ -37,6 +37,9 @@ class DataSettings(Settings):
     protocol: str = Field(
         "official", description="official, speaker, paper, column:NAME or file:PATH"
     )
+    seed: int = Field(
+        0, ge=0, description="of cuts and shuffles; the same parts for every train.seed"
+    )
     validation_share: Share = Field(
         0.1, description="share of the train groups that becomes validation where there is none"
     )
@@ -196,14 +199,16 @@ def make_config(settings: Mapping[str, Any]) -> Config:
     train = settings.get("train", {})
     if isinstance(train, Mapping) and train.get("lineage"):
         settings = {**settings, "train": {**LINEAGE, **train}}
+    settings = _with_derived(settings)
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"] if part in _NAME_PARTS)
+        wanted = f"{first['msg'][0].lower()}{first['msg'][1:]}"
         raise ConfigError(
-            f"setting {name} is {first['input']!r}, but {_expected(name)}; "
-            f"{first['msg'][0].lower()}{first['msg'][1:]}"
+            f"setting {name} is {first['input']!r}, but {wanted}{_meaning(name)}; "
+            "give another value"
         ) from None
     if config.text.live_dropout or config.audio.live_dropout:
         for name, is_set in (
@@ -277,6 +282,15 @@ def to_toml(config: Config, *, comments: bool = False) -> str:
     return tomlkit.dumps(document)
 
 
+def _with_derived(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Set what follows from other settings: SERVER reads one sentence vector."""
+    network, text = settings.get("network", {}), settings.get("text", {})
+    sections = isinstance(network, Mapping) and isinstance(text, Mapping)
+    if sections and network.get("system") == "server" and "output" not in text:
+        return {**settings, "text": {**text, "output": "pooler"}}
+    return settings
+
+
 def _setting_names() -> Iterator[str]:
     for name, top in Config.model_fields.items():
         section = top.annotation
@@ -310,13 +324,13 @@ def _nearest(name: str) -> str:
     return f"the sections are {', '.join(sorted(Config.model_fields))}"
 
 
-def _expected(name: str) -> str:
+def _meaning(name: str) -> str:
     section, _, key = name.partition(".")
     top = Config.model_fields.get(section)
     annotation = top.annotation if top else None
     if key and isinstance(annotation, type) and issubclass(annotation, Settings):
-        return f"it means: {annotation.model_fields[key].description}"
-    return "another kind of value was expected"
+        return f" ({annotation.model_fields[key].description})"
+    return ""
 
 
 def _value(text: str) -> Any:

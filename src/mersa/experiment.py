@@ -3,6 +3,7 @@
 `train` writes validation scores; `evaluate` is the only function that reads the test part.
 """
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,58 +27,19 @@ from mersa.batches import (
 )
 from mersa.card import model_card
 from mersa.config import AudioSettings, Config, TextSettings
-from mersa.emotions import WORDS, LabelSet, label_set
+from mersa.emotions import LabelSet, label_set
 from mersa.encoders.base import Encoder
 from mersa.encoders.cache import FeatureCache, Item
-from mersa.errors import ConfigError, ManifestError, ProtocolError, RunError
-from mersa.evaluation import SCORES, Predictions, concatenate, score
+from mersa.errors import ConfigError, RunError
+from mersa.evaluation import Predictions, concatenate, score
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
-from mersa.paper import ROWS, find_row
+from mersa.paper import ROWS, find_row, row_changes
+from mersa.pooling import summarise
 from mersa.progress import Progress, Silent
 from mersa.protocols import Fold, cut, leaks
+from mersa.selection import Selection, check_fold, counts_text, data_sha256, select
 from mersa.training import fit, predict
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The utterances that a label set can use, and how many were left out, by reason."""
-
-    utterances: tuple[Utterance, ...]
-    labels: LabelSet
-    left_out: Mapping[str, int]
-
-
-def select(manifest: Manifest, labels: LabelSet, *, min_duration_s: float = 0.0) -> Selection:
-    """Keep the utterances whose emotion stands in a label set.
-
-    Raises:
-        ManifestError: If an emotion is neither a known word nor one of the labels, or nothing is
-            left.
-    """
-    known = {*WORDS, *labels.labels}
-    kept, left_out = [], Counter[str]()
-    for utterance in manifest:
-        if utterance.emotion and utterance.emotion not in known:
-            raise ManifestError(
-                f"utterance {utterance.id!r} has the emotion {utterance.emotion!r}, which is no "
-                f"known word ({', '.join(WORDS)}); translate it with: mersa prepare table ... "
-                f"--map {utterance.emotion}=WORD, or name it in data.labels"
-            )
-        if not utterance.emotion:
-            left_out["unlabelled"] += 1
-        elif labels.index(utterance.emotion) is None:
-            left_out[utterance.emotion] += 1
-        elif utterance.duration_s is not None and utterance.duration_s < min_duration_s:
-            left_out["too short"] += 1
-        else:
-            kept.append(utterance)
-    if not kept:
-        raise ManifestError(
-            f"no utterance has one of the labels {', '.join(labels.labels)} "
-            f"(left out: {_counts(left_out)}); choose other data.labels"
-        )
-    return Selection(tuple(kept), labels, left_out)
 
 
 def train(
@@ -109,21 +71,21 @@ def train(
     progress = progress or Silent()
     device = build.device(device)
     if config.row:
-        find_row(config.row)
+        config = config.model_copy(update={"row": find_row(config.row).id})
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
-    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
+    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
     if selection.left_out:
-        progress.say(f"left out: {_counts(selection.left_out)}")
+        progress.say(f"left out: {counts_text(selection.left_out)}")
     folds = cut(
         selection.utterances,
         config.data.protocol,
-        seed=config.train.seed,
+        seed=config.data.seed,
         validation_share=config.data.validation_share,
         validation_group=config.data.validation_group,
     )
     for fold in folds:
-        _check_fold(fold, selection)
+        check_fold(fold, selection)
     leaves = []
     for number in range(seeds):
         seed = config.train.seed + number
@@ -132,9 +94,10 @@ def train(
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
             leaves.append((leaf, seeded, fold))
     runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
+    digest = data_sha256(selection.utterances)
     if not again:
         for leaf, seeded, fold in leaves:
-            runs.check_same(leaf, seeded, fold.parts)
+            runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
     _tell(config, selection, folds, progress)
     for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
         name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
@@ -146,9 +109,10 @@ def train(
         ready = _prepare(seeded, selection, manifest, fold, cache, device, progress)
         if again and number == 1:
             runs.clear(out)
-        runs.begin(leaf, seeded, labels, fold.parts, manifest_path)
+        runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
         _train_leaf(leaf, seeded, selection, fold, ready, device, name, progress)
-    return _summarise(out)
+        del ready  # before the next one's frames are loaded
+    return summarise(out)
 
 
 def evaluate(
@@ -205,7 +169,7 @@ def evaluate(
         metrics["state"] = "evaluated"
         metrics["parts"]["test"] = score(tested)
         _finish(leaf, metrics)
-    return _summarise(folder)
+    return summarise(folder)
 
 
 def encode_manifest(
@@ -250,19 +214,25 @@ def encode_manifest(
 
 
 def bundle(folder: Path, *, progress: Progress | None = None) -> None:
-    """Copy the encoders into a run, so that it works offline on another machine."""
+    """Copy the encoders into a run, so that it works offline on another machine.
+
+    What all folds and seeds share is copied once, above them.
+    """
     progress = progress or Silent()
-    for leaf in runs.members(folder):
-        run = runs.load_run(leaf)
-        for modality, encoder in (("text", run.text), ("audio", run.audio)):
-            inside = leaf / "encoders" / modality
-            if encoder is None or inside.is_dir():
+    members = [runs.load_run(leaf) for leaf in runs.members(folder)]
+    for modality in ("text", "audio"):
+        encoders = {run.folder: run.text if modality == "text" else run.audio for run in members}
+        shared = len({one.fingerprint for one in encoders.values() if one}) == 1
+        for leaf, encoder in encoders.items():
+            if encoder is None or runs.bundled(leaf, modality):
                 continue
+            inside = (folder if shared else leaf) / "encoders" / modality
             partial = inside.with_name(f"{modality}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             encoder.save(partial)
             partial.rename(inside)
-        progress.say(f"{leaf}: whole")
+            progress.say(f"copied {encoder.name} to {inside}")
+    progress.say(f"{folder} is whole")
 
 
 @dataclass(frozen=True)
@@ -295,6 +265,11 @@ def _prepare(
     audio: Encoder | None = None
     if config.uses_text:
         train_texts = [one.text for one in train_set if one.text.strip()]
+        if not train_texts:
+            raise ConfigError(
+                "no utterance of the train part has words, but this system reads them; name the "
+                "column of the words when preparing, or choose network.system=audio"
+            )
         text = build.text_encoder(config.text, train_texts=train_texts, device=device)
     if config.uses_audio:
         audio = build.audio_encoder(config.audio, device=device)
@@ -304,7 +279,7 @@ def _prepare(
         for part in (train_set, validation)
     ]
     if config.data.shuffle != "none":
-        features = [one.shuffled(config.data.shuffle, config.train.seed) for one in features]
+        features = [one.shuffled(config.data.shuffle, config.data.seed) for one in features]
     live_text = text if config.text.live_dropout else None
     live_audio = audio if config.audio.live_dropout else None
     if live_text or live_audio:
@@ -371,6 +346,7 @@ def _train_leaf(
     metrics = {
         "state": "trained",
         "row": config.row,
+        "row_changes": row_changes(config.row, config.model_dump()) if config.row else [],
         "system": config.network.system,
         "protocol": config.data.protocol,
         "parts_sha256": fold.sha256(),
@@ -421,7 +397,7 @@ def _answers(
 ) -> Predictions:
     features = _features(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
     if run.config.data.shuffle != "none":
-        features = features.shuffled(run.config.data.shuffle, run.config.train.seed)
+        features = features.shuffled(run.config.data.shuffle, run.config.data.seed)
     probabilities = predict(run.network, features, device=torch.device(build.device(device)))
     return _predictions(utterances, part, probabilities, run.labels)
 
@@ -459,82 +435,12 @@ def _evaluate_elsewhere(
         **{name: first[name] for name in ("row", "system", "protocol", "labels")},
         "parts": {"test": score(answered)},
     }
-    place = folder / "evaluations" / manifest_path.resolve().parent.name
+    resolved = manifest_path.resolve()
+    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    place = folder / "evaluations" / f"{resolved.parent.name}-{digest}"
     runs.write_predictions(place, answered)
     runs.write_json(place / "metrics.json", metrics)
-    progress.say(f"left out: {_counts(selection.left_out) or 'nothing'}; written to {place}")
-    return metrics
-
-
-def _summarise(folder: Path) -> dict[str, Any]:
-    """Write and return the scores of a run above its folds and seeds."""
-    if (folder / "config.toml").is_file():
-        return runs.read_json(folder / "metrics.json")
-    inner = sorted({path.parent for path in runs.members(folder)})
-    if inner != [folder]:  # seeds that hold folds
-        for path in inner:
-            _pool(path)
-        return _mean_over_seeds(folder, inner)
-    leaves = runs.members(folder)
-    if leaves[0].name.startswith("seed-"):
-        return _mean_over_seeds(folder, leaves)
-    return _pool(folder)
-
-
-def _pool(folder: Path) -> dict[str, Any]:
-    """Score the answers of all folds together: pooled first, then scored."""
-    leaves = runs.members(folder)
-    if leaves == [folder]:
-        return runs.read_json(folder / "metrics.json")
-    several = [runs.read_json(leaf / "metrics.json") for leaf in leaves]
-    pooled = concatenate([runs.read_predictions(leaf) for leaf in leaves])
-    runs.write_predictions(folder, pooled)
-    evaluated = all(one["state"] == "evaluated" for one in several)
-    metrics = {
-        **{name: several[0][name] for name in ("row", "system", "protocol", "seed", "labels")},
-        "state": "evaluated" if evaluated else "trained",
-        "folds": len(leaves),
-        "parts_sha256": [one["parts_sha256"] for one in several],
-        "parts": {
-            part: score(pooled.part(part))
-            | {
-                "mean_of_folds": {
-                    name: float(np.mean([one["parts"][part][name] for one in several]))
-                    for name in SCORES
-                }
-            }
-            for part in (("validation", "test") if evaluated else ("validation",))
-        },
-    }
-    runs.write_json(folder / "metrics.json", metrics)
-    return metrics
-
-
-def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
-    several = [runs.read_json(path / "metrics.json") for path in inner]
-    parts = set.intersection(*(set(one["parts"]) for one in several))
-    metrics = {
-        **{name: several[0][name] for name in ("row", "system", "protocol", "labels")},
-        "state": "evaluated" if "test" in parts else "trained",
-        "seeds": [one["seed"] for one in several],
-        "parts": {
-            part: {
-                "n": several[0]["parts"][part]["n"],
-                "groups": several[0]["parts"][part]["groups"],
-                "majority": several[0]["parts"][part]["majority"],
-                "sd": {
-                    name: float(np.std([one["parts"][part][name] for one in several], ddof=1))
-                    for name in SCORES
-                },
-                **{
-                    name: float(np.mean([one["parts"][part][name] for one in several]))
-                    for name in SCORES
-                },
-            }
-            for part in sorted(parts)
-        },
-    }
-    runs.write_json(folder / "metrics.json", metrics)
+    progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
 
 
@@ -566,28 +472,6 @@ def _check_labels(utterances: Sequence[Utterance], run: runs.Run, folder: Path) 
             )
 
 
-def _check_fold(fold: Fold, selection: Selection) -> None:
-    by_id = {one.id: one for one in selection.utterances}
-    held = Counter(
-        selection.labels.index(by_id[id_].emotion)
-        for id_, part in fold.parts.items()
-        if part == "train"
-    )
-    where = f" of {fold.name}" if fold.name else ""
-    if len(held) < 2:
-        only = selection.labels.labels[next(iter(held)) or 0]
-        raise ProtocolError(
-            f"the train part{where} holds one class only ({only!r}); a classifier needs at least "
-            "two, so choose another protocol or other data.labels"
-        )
-    for index, label in enumerate(selection.labels.labels):
-        if not held[index]:
-            raise ProtocolError(
-                f"the train part{where} holds no utterance of {label!r}; leave it out of "
-                "data.labels or choose another protocol"
-            )
-
-
 def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress: Progress) -> None:
     if (
         config.row
@@ -609,10 +493,6 @@ def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress:
         f"train {counts['train']}, validation {counts['validation']}, test {counts['test']}"
         + (f"; test utterances whose ... is also in train: {shared}" if shared else "")
     )
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
 
 def _devices(device: str) -> list[int] | int:

@@ -50,6 +50,13 @@ class Utterance:
     duration_s: float | None = None
     extras: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def length_s(self) -> float | None:
+        """Its length in seconds, by `duration_s` or else by its times; None if unknown."""
+        if self.duration_s is not None:
+            return self.duration_s
+        return None if self.end_s is None else self.end_s - (self.start_s or 0.0)
+
     def column(self, name: str) -> str:
         """Return one column by name, of the contract or an extra, as text ("" if absent)."""
         if name in COLUMNS:

@@ -158,6 +158,26 @@ ROWS: Mapping[str, Row] = {
 """The 24 rows, III.1 to V.8."""
 
 
+def row_changes(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the names of the row's settings that are set otherwise, as `audio.name`.
+
+    A text encoder other than plain BERT is no change where the row asks for an aligned one.
+
+    Args:
+        name: The row.
+        settings: All settings, nested by section.
+    """
+    row = find_row(name)
+    return [
+        f"{section}.{key}"
+        for section, wanted in row.settings().items()
+        if isinstance(wanted, dict)
+        for key, value in wanted.items()
+        if settings[section][key] != value
+        and not (row.aligned and (section, key) == ("text", "name"))
+    ]
+
+
 def find_row(name: str) -> Row:
     """Return a row by name, in any case.
 

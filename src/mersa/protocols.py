@@ -78,15 +78,15 @@ def cut(
             "holds"
         )
     kind, _, argument = protocol.partition(":")
-    if kind == "official":
+    if protocol == "official":
         folds = [_official(ordered)]
-    elif kind == "paper":
+    elif protocol == "paper":
         folds = [_paper(ordered, seed)]
     elif kind == "file" and argument:
         folds = [_from_file(ordered, Path(argument))]
     elif kind == "column" and argument:
         folds = _by_column(ordered, argument)
-    elif kind == "speaker":
+    elif protocol == "speaker":
         folds = _by_speaker(ordered, seed)
     else:
         raise ProtocolError(
@@ -159,6 +159,10 @@ def _from_file(ordered: Sequence[Utterance], path: Path) -> Fold:
         raise ProtocolError(f"{path} has {found}, but the columns 'id' and 'part' are needed")
     known = {utterance.id for utterance in ordered}
     parts = {row["id"]: row["part"] for row in rows if row["part"]}
+    if not parts:
+        raise ProtocolError(
+            f"{path} gives no utterance a part; write {', '.join(PARTS)} into its column 'part'"
+        )
     wrong = sorted(set(parts.values()).difference(PARTS))
     if wrong:
         raise ProtocolError(f"{path} has part {wrong[0]!r}; parts are {', '.join(PARTS)}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from mersa import runs
 from mersa.errors import RunError
+from mersa.evaluation import FEWEST_GROUPS
 
 COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
@@ -22,6 +23,7 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     first: Mapping[str, Any] = {}
     for folder in folders:
+        runs.check_finished(folder)
         metrics = runs.read_json(folder / "metrics.json")
         test = metrics["parts"].get("test")
         if test is None:
@@ -95,12 +97,16 @@ def _test_part(folder: Path) -> set[str]:
 
 def _note(lines: Sequence[Mapping[str, Any]]) -> str:
     seeds = max(line.get("seeds", 1) for line in lines)
-    spread = (
-        f"mean of {seeds} seeds, ± their standard deviation"
-        if seeds > 1
-        else "95 % intervals by bootstrap over groups"
+    if seeds > 1:
+        spread = f"mean of {seeds} seeds, ± their standard deviation"
+    elif lines[0]["groups"] < FEWEST_GROUPS:
+        spread = f"no intervals, since they need at least {FEWEST_GROUPS} groups"
+    else:
+        spread = "95 % intervals by bootstrap over groups"
+    return (
+        f"{lines[0]['n']} test utterances in {lines[0]['groups']} groups (dialogues, else "
+        f"speakers, else utterances); {spread}."
     )
-    return f"{lines[0]['n']} test utterances in {lines[0]['groups']} groups; {spread}."
 
 
 def score_cell(line: Mapping[str, Any], name: str) -> str:

@@ -138,14 +138,21 @@ def clear(out: Path) -> None:
     _remove(out, _POOLED)
 
 
-def check_same(folder: Path, config: Config, parts: Mapping[str, str]) -> None:
-    """See that what is trained in a leaf has these settings and parts, if anything is.
+def check_same(
+    folder: Path, config: Config, parts: Mapping[str, str], *, data_sha256: str = ""
+) -> None:
+    """See that what is trained in a leaf has these settings, parts and data, if anything is.
 
     Raises:
         RunError: If it has not; the message names the setting.
     """
     if (folder / "config.toml").is_file() and _has_state(folder):
         _refuse_other(folder, config, parts)
+        if read_json(folder / "environment.json").get("data_sha256") != data_sha256:
+            raise RunError(
+                f"{folder} holds a run on other words, emotions or recordings under the same ids; "
+                "choose another --out, or --again to train anew in its place"
+            )
 
 
 def tidy(folder: Path) -> None:
@@ -157,7 +164,13 @@ def tidy(folder: Path) -> None:
 
 
 def begin(
-    folder: Path, config: Config, labels: LabelSet, parts: Mapping[str, str], manifest: Path
+    folder: Path,
+    config: Config,
+    labels: LabelSet,
+    parts: Mapping[str, str],
+    manifest: Path,
+    *,
+    data_sha256: str = "",
 ) -> None:
     """Write what stands before the first step; what was begun but holds nothing trained goes.
 
@@ -165,12 +178,12 @@ def begin(
         RunError: If the folder holds a trained run of other settings or parts.
     """
     config_text, parts_rows = to_toml(config), [{"id": i, "part": p} for i, p in parts.items()]
-    check_same(folder, config, parts)
+    check_same(folder, config, parts, data_sha256=data_sha256)
     if _has_state(folder):
         return
     _remove(folder)
     write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
-    write_text(folder / "environment.json", _json(_environment(manifest)))
+    write_text(folder / "environment.json", _json(_environment(manifest, data_sha256)))
     write_table(parts_rows, ("id", "part"), folder / "parts.csv")
     write_text(folder / "config.toml", config_text)
 
@@ -239,6 +252,16 @@ def check_finished(folder: Path) -> None:
             f"{folder} is unfinished (it has no metrics.json); go on with: mersa train ... "
             f"--out {folder}"
         )
+
+
+def bundled(leaf: Path, modality: str) -> Path | None:
+    """Return the folder that holds a leaf's encoder: its own, or one that the run shares."""
+    above = [path for path in leaf.parents[:2] if not (path / "config.toml").exists()]
+    for place in (leaf, *above):
+        inside = place / "encoders" / modality
+        if inside.is_dir() and (place / "metrics.json").is_file():
+            return inside
+    return None
 
 
 def load_config(folder: Path) -> Config:
@@ -349,8 +372,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> Encoder:
-    inside = folder / "encoders" / modality
-    saved = inside if inside.is_dir() else None
+    saved = bundled(folder, modality)
     encoder: Encoder
     if modality == "text":
         encoder = build.text_encoder(config.text, saved=saved, device=device)
@@ -408,9 +430,10 @@ def _refuse_other(folder: Path, config: Config, parts: Mapping[str, str]) -> Non
         )
 
 
-def _environment(manifest: Path) -> dict[str, Any]:
+def _environment(manifest: Path, data_sha256: str) -> dict[str, Any]:
     return {
         "manifest": str(manifest.resolve()),
+        "data_sha256": data_sha256,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {

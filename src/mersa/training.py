@@ -8,7 +8,8 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from mersa.evaluation import Array, quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
 
-STORE_EVERY_S = 20.0
+STORE_EVERY_S = 5.0
 """Seconds between two stored states; a shorter run that is killed begins anew."""
 
 EVALUATION_BATCH = 64
@@ -79,7 +80,6 @@ def fit(
         ConfigError: If the loss stops being a number.
         RunError: If the stored state does not fit the network.
     """
-    torch.set_flush_denormal(True)
     num_labels = _num_labels(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -99,7 +99,8 @@ def fit(
             break
         torch.manual_seed(_epoch_seed(settings.seed, epoch))
         rate = optimizer.param_groups[0]["lr"]
-        train_loss = _train_epoch(model, stepper, train, settings, epoch, weights, fabric)
+        with _flushing_denormals():
+            train_loss = _train_epoch(model, stepper, train, settings, epoch, weights, fabric)
         _check_finite("training", train_loss, epoch, settings)
         scheduler.step()
         row: dict[str, float] = {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss}
@@ -179,6 +180,16 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         total += loss.detach() * len(batch.rows)
     return float(total) / len(train)
+
+
+@contextmanager
+def _flushing_denormals() -> Iterator[None]:
+    """Take numbers too small for a float32's full precision as 0; a CPU is slow with them."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _validate(network: nn.Module, validation: FeatureSet, device: torch.device) -> dict[str, float]:

@@ -221,7 +221,7 @@ def _same_size(one: Path, other: Path) -> bool:
 def _count(part: str, utterances: Iterable[Utterance], emotions: Sequence[str]) -> CountRow:
     kept = list(utterances)
     counts = Counter(utterance.emotion for utterance in kept)
-    lengths = [length for utterance in kept if (length := _length_s(utterance)) is not None]
+    lengths = [one.length_s for one in kept if one.length_s is not None]
     return CountRow(
         part=part,
         counts=tuple(counts[emotion] for emotion in emotions),
@@ -230,14 +230,6 @@ def _count(part: str, utterances: Iterable[Utterance], emotions: Sequence[str]) 
         seconds=sum(lengths),
         timed=len(lengths),
     )
-
-
-def _length_s(utterance: Utterance) -> float | None:
-    if utterance.duration_s is not None:
-        return utterance.duration_s
-    if utterance.end_s is not None:
-        return utterance.end_s - (utterance.start_s or 0.0)
-    return None
 
 
 def _hours(row: CountRow) -> str:

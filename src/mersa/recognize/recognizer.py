@@ -103,7 +103,7 @@ class Recognizer:
 
     def predict(
         self,
-        audio: Source | npt.NDArray[Any] | None,
+        audio: Source | npt.NDArray[Any] | None = None,
         text: str | None = None,
         *,
         sampling_rate: int | None = None,
