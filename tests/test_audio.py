@@ -712,3 +712,10 @@ def test_real_recordings_are_read_whole():
         pytest.skip(f"{folder} is absent")
     for path in sorted(folder.glob("*.flac"))[::50]:
         assert len(read_audio(path)) == sf.info(path).frames
+
+
+def test_samples_that_were_never_scaled_are_refused():
+    samples = np.array([0.0, 12_000.0, -3.0], dtype=np.float32)
+
+    with pytest.raises(AudioError, match=r"samples up to 12000, .* full scale 1; divide it by"):
+        from_array(samples, 16_000)

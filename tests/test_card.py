@@ -26,6 +26,8 @@ def part(**changes):
 
 def metrics(**changes):
     return {
+        "row": "",
+        "row_changes": [],
         "labels": ["anger", "sad"],
         "trainable_parameters": 213572,
         "best_epoch": 6,
@@ -52,6 +54,22 @@ def test_a_score_without_an_interval_says_why():
     few = part(ci95=dict.fromkeys(SCORES))
 
     assert "0.614 (too few groups)" in card(parts={"validation": few})
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "title"),
+    [
+        ("", [], "# mersa-cross\n"),
+        ("IV.6", [], "# mersa-cross (row IV.6)\n"),
+        (
+            "IV.6",
+            ["text.name", "audio.name"],
+            "# mersa-cross (row IV.6, but other text.name, audio.name)\n",
+        ),
+    ],
+)
+def test_the_title_tells_the_row_and_what_differs_from_it(row, changes, title):
+    assert title in card(row=row, row_changes=changes)
 
 
 def test_both_states_are_told():
@@ -127,7 +145,8 @@ def test_the_card_of_a_run_is_made_from_it(toy_run):
     found = runs.read_json(toy_run / "metrics.json")
 
     assert text.startswith("---\nlibrary_name: mersa\n")
-    assert "row III.6" in text
+    assert found["row_changes"] == ["data.labels", "audio.name"]
+    assert f"(row III.6, but other {', '.join(found['row_changes'])})" in text
     assert found["parts_sha256"] in text
     assert f"{found['parts']['validation']['macro_f1']:.3f} [" in text
     assert f"{found['trainable_parameters']:,} trainable parameters" in text

@@ -131,6 +131,11 @@ def test_the_whole_path(small_corpus, quick_words, cache_folder, mersa, tmp_path
     assert f"read it once with: mersa evaluate {out}" in trained.out
     assert "macro f1" in trained.out
     assert f"{out}: test, " in evaluated.out
+    assert re.search(
+        r"^  recall: anger \d\.\d{3}, happy \d\.\d{3}, sad \d\.\d{3}, neutral \d\.\d{3}$",
+        evaluated.out,
+        re.MULTILINE,
+    )
     assert "finished before" in again.err
     assert "has not been read" not in again.out
     assert (tmp_path / "report" / "report.md").is_file()
@@ -178,6 +183,36 @@ def test_prepare_and_encode_count(mersa, tmp_path, small_corpus):
     assert first.err == ""
 
 
+def test_prepare_tells_what_there_is_besides_emotions(mersa, tmp_path):
+    said = mersa("prepare", "toy", "--out", tmp_path / "toy")
+
+    made = read_manifest(tmp_path / "toy" / "manifest.csv")
+    speakers, dialogues = ({one.column(name) for one in made} for name in ("speaker", "dialogue"))
+    *_, contents, written = said.out.splitlines()
+    assert contents.startswith(
+        f"with words 480, with sound 480, speakers {len(speakers)}, dialogues {len(dialogues)}; "
+    )
+    assert written == f"written: {tmp_path / 'toy' / 'manifest.csv'}"
+
+
+def test_own_words_are_mapped_by_commas_and_by_several_options(mersa, tmp_path, clips):
+    words = ("rage", "joy", "gloom")
+    rows = [f"{clip.name},{word},take {word}" for clip, word in zip(clips, words, strict=True)]
+    (tmp_path / "table.csv").write_text("\n".join(["file,label,note", *rows]) + "\n")
+
+    said = mersa(
+        *("prepare", "table", tmp_path / "table.csv", "--out", tmp_path / "out", "--copy"),
+        *("--columns", "audio=file,emotion=label"),
+        *("--root", clips[0].parent),
+        *("--map", "rage=anger,joy=happy", "--map", "gloom=sad"),
+    )
+
+    assert said.code == 0, said.err
+    made = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert sorted(one.emotion for one in made) == ["anger", "happy", "sad"]
+    assert "with words 0, with sound 3, speakers 0, dialogues 0; other columns kept: " in said.out
+
+
 def test_all_settings_can_be_shown(mersa, small_corpus):
     said = mersa("train", small_corpus, "--row", "iv.3", "--show-settings")
 
@@ -186,9 +221,11 @@ def test_all_settings_can_be_shown(mersa, small_corpus):
     assert "# attention heads; source: 3M-SER" in said.out
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "srt", "audacity"])
-def test_every_format_parses_back(form, small_run, clips, mersa):
-    said = mersa("predict", small_run, *clips, "--format", form, "--device", "cpu", "--quiet")
+@pytest.mark.parametrize(("form", "count"), [("jsonl", 3), ("csv", 3), ("srt", 1), ("audacity", 1)])
+def test_every_format_parses_back(form, count, small_run, clips, mersa):
+    names = clips[:count]
+
+    said = mersa("predict", small_run, *names, "--format", form, "--device", "cpu", "--quiet")
 
     assert (said.code, said.err) == (0, "")
     parsers = {
@@ -198,7 +235,7 @@ def test_every_format_parses_back(form, small_run, clips, mersa):
         "audacity": lambda: [line.split("\t")[2] for line in said.out.splitlines()],
     }
     labels = parsers[form]()
-    assert len(labels) == 3
+    assert len(labels) == count
     assert set(labels) <= {"anger", "happy", "sad", "neutral"}
 
 
@@ -224,6 +261,31 @@ def test_a_single_bad_recording_is_a_mistake(small_run, bad, mersa):
     assert "bad.wav" in said.err
 
 
+def test_every_mistake_of_one_recording_is_reported(
+    small_corpus, quick_words, clips, mersa, tmp_path
+):
+    out, settings = tmp_path / "run", (*quick_words, "--set", "network.system=text", "--quiet")
+    mersa("train", small_corpus, "--out", out, *settings)
+
+    said = mersa("predict", out, *clips, "--device", "cpu")
+
+    assert (said.code, said.out) == (1, "")
+    *reports, summary = said.err.splitlines()
+    assert reports == [
+        f"mersa predict: '{clip}': this model reads text, but nothing of it was given; give it"
+        for clip in clips
+    ]
+    assert summary.startswith("failed: 3 of 3: ")
+
+
+def test_words_alone_are_judged(small_run, mersa):
+    said = mersa("predict", small_run, "--text", "as I said", "--device", "cpu")
+
+    assert (said.code, said.err) == (0, "")
+    answer = json.loads(said.out)
+    assert (answer["audio"], answer["modalities"]) == ("", ["text"])
+
+
 def test_standard_input_is_a_recording(small_run, clips, mersa):
     options = ("--text", "as I said", "--device", "cpu")
 
@@ -245,7 +307,14 @@ def test_an_empty_standard_input_is_a_mistake(small_run, mersa):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("RUN", "CLIP", "CLIP", "--text", "so"), "exactly one recording, but 2 were given"),
+        (("RUN", "CLIP", "CLIP", "--text", "so"), "--text goes with one recording, but 2 were g"),
+        (("RUN",), "nothing to judge; name a recording, or give --text"),
+        (
+            ("RUN", "CLIP", "CLIP", "--format", "srt"),
+            "format srt is a file for one recording, but 2 were given; give one at a time, or",
+        ),
+        (("RUN", "CLIP", "CLIP", "CLIP", "--format", "audacity"), "recording, but 3 were given"),
+        (("RUN", "--text", "so", "--format", "srt"), "one recording, but 0 were given"),
         (("RUN", "CLIP", "--format", "xml"), "'xml' is not known; choose one of jsonl, csv, srt"),
         (("RUN", "CLIP", "--device", "tpu"), "device 'tpu' is not known; choose auto, cpu or"),
         (("CLIP", "CLIP"), "is not a folder; name a run folder that mersa train made"),
@@ -321,7 +390,7 @@ def test_a_spoilt_recording_is_named(spoil, part, own_corpus, refused):
         (lambda text: text.replace(",test,", ",,"), "the test part is empty"),
         (
             lambda text: re.sub(r",(happy|sad|neutral|excited|frustrated),", ",anger,", text),
-            "one cl",
+            "no utterance is 'happy', but data.labels names it; the manifest holds anger, so ch",
         ),
     ],
     ids=[
@@ -358,13 +427,13 @@ def test_what_is_no_manifest_is_refused(own_corpus, refused, tmp_path):
             "setting 'trian",
         ),
         (("--set", "train.epochs"), "has no '='; write it as train.epochs=3"),
-        (("--set", "train.epochs=many"), "setting train.epochs is 'many', but it means: the most"),
+        (("--set", "train.epochs=many"), "setting train.epochs is 'many', but input should be a"),
         (("--set", "row=VI.9"), "row 'VI.9' does not exist; rows are III.1 to III.8"),
         (("--row", "VI.9"), "row 'VI.9' does not exist"),
         (("--set", "data.labels=iemocap-5"), "'iemocap-5' is not known (nearest: iemocap-"),
         (
             ("--set", "data.labels=meld-7"),
-            "holds no utterance of 'surprise'; leave it out of data.l",
+            "no utterance is 'surprise', but data.labels names it; the manifest holds anger, ex",
         ),
         (("--set", "data.labels=calm,boredom"), "no utterance has one of the labels calm, boredom"),
         (("--protocol", "speakers"), "protocol 'speakers' does not exist; choose one of"),
@@ -432,6 +501,11 @@ def test_a_mistake_is_corrected_in_the_same_folder(
         (("encode", "MANIFEST", "--text", "tiny"), "learns its vocabulary from a train part"),
         (("prepare", "iemocop"), "corpus 'iemocop' is not known"),
         (("prepare", "table"), "prepare table needs the table"),
+        (("prepare", "toy", "MANIFEST"), "prepare toy takes --out alone; leave the other options"),
+        (("prepare", "toy", "--columns", "text=words"), "prepare toy takes --out alone"),
+        (("prepare", "toy", "--map", "rage=anger"), "prepare toy takes --out alone"),
+        (("prepare", "toy", "--root", "ABSENT"), "prepare toy takes --out alone"),
+        (("prepare", "table", "MANIFEST", "--map", "rage"), "--map 'rage' is not a pair; write it"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

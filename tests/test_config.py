@@ -1,3 +1,4 @@
+import re
 import tomllib
 
 import pytest
@@ -29,6 +30,8 @@ OTHER = {
         ({"train": {"num_heads": 4}}, "train.num_heads", "network.num_heads"),
         ({"epochs": 3}, "epochs", "train.epochs"),
         ({"train": 3}, "train", "train."),
+        ({"trian": {"epochs": 3}}, "trian.epochs", "train.epochs"),
+        ({"trian": {"epoch": 3}}, "trian.epoch", "train.epochs"),
     ],
 )
 def test_an_unknown_name_is_told_with_the_nearest(settings, given, nearest):
@@ -38,12 +41,19 @@ def test_an_unknown_name_is_told_with_the_nearest(settings, given, nearest):
         make_config(settings)
 
 
-@pytest.mark.parametrize("name", ["xyzzy", "trian"])
-def test_a_name_that_is_near_nothing_is_told_with_the_sections(name):
+@pytest.mark.parametrize(
+    ("settings", "given"),
+    [
+        ({"xyzzy": 3}, "xyzzy"),
+        ({"xyzzy": {}}, "xyzzy"),
+        ({"xyzzy": {"plugh": 3}}, "xyzzy.plugh"),
+    ],
+)
+def test_a_name_that_is_near_nothing_is_told_with_the_sections(settings, given):
     with pytest.raises(
-        ConfigError, match=rf"'{name}' does not exist; the sections are audio, data, network, row"
+        ConfigError, match=rf"'{given}' does not exist; the sections are audio, data, network, row"
     ):
-        make_config({name: {"epochs": 3}})
+        make_config(settings)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +76,14 @@ def test_a_name_that_is_near_nothing_is_told_with_the_sections(name):
     ],
 )
 def test_a_wrong_value_is_told_with_its_meaning(section, key, value, remedy):
-    with pytest.raises(ConfigError, match=rf"setting {section}\.{key} is .*it means: .*({remedy})"):
+    meaning = type(getattr(Config(), section)).model_fields[key].description
+    shown = 0 if key == "hidden" else value  # the width that is wrong
+
+    with pytest.raises(ConfigError) as told:
         make_config({section: {key: value}})
+
+    wanted = rf"setting {section}\.{key} is {shown!r}, but .*({remedy}).*"
+    assert re.fullmatch(rf"{wanted} \({re.escape(meaning)}\); give another value", str(told.value))
 
 
 def test_a_wrong_value_of_the_row_is_told():
@@ -102,6 +118,15 @@ def test_what_is_given_beside_the_lineage_wins():
 
 def test_a_lineage_switched_off_changes_nothing():
     assert make_config({"train": {"lineage": False}}) == Config()
+
+
+def test_server_reads_the_sentence_vector_unless_told_otherwise():
+    server = {"network": {"system": "server"}}
+
+    assert make_config(server).text.output == "pooler"
+    assert make_config(server | {"text": {"layer": -2}}).text.output == "pooler"
+    assert make_config(server | {"text": {"output": "frames"}}).text.output == "frames"
+    assert make_config({"network": {"system": "3m-ser"}}).text.output == "frames"
 
 
 @pytest.mark.parametrize("system", ["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"])

@@ -1,10 +1,12 @@
 import csv
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,8 @@ from mersa.errors import (
     RunError,
 )
 from mersa.evaluation import SCORES
-from mersa.experiment import evaluate, select, train
-from mersa.manifest import Manifest, Utterance, read_manifest
+from mersa.experiment import evaluate, train
+from mersa.manifest import Manifest, read_manifest, write_manifest
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
 folders = importlib.import_module("folders")
@@ -282,6 +284,26 @@ def test_other_settings_in_the_same_folder_are_refused(
     assert contents(tmp_path / "run") == contents(small_run)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("text", "other words"), ("emotion", "anger"), ("audio", "")]
+)
+def test_other_data_under_the_same_ids_is_refused(column, value, own_corpus, quick, go, tmp_path):
+    out = tmp_path / "run"
+    go(own_corpus, quick(), out)
+    before = contents(out)
+    first = next(one.id for one in read_manifest(own_corpus) if one.emotion == "sad")
+    edited(own_corpus, lambda row: row | ({column: value} if row["id"] == first else {}))
+
+    with pytest.raises(
+        RunError,
+        match=r"other words, emotions or recordings under the same ids; .*another --out, or --aga",
+    ):
+        go(own_corpus, quick(), out)
+    assert contents(out) == before
+    assert go(own_corpus, quick(), out, again=True)["state"] == "trained"
+    go(own_corpus, quick(), out)  # the new run knows its data
+
+
 def test_a_mistake_leaves_nothing_and_is_corrected_in_the_same_folder(
     own_corpus, quick, go, tmp_path
 ):
@@ -303,7 +325,7 @@ def test_a_mistake_leaves_nothing_and_is_corrected_in_the_same_folder(
 
 def test_settings_that_burst_can_be_corrected_in_the_same_folder(small_corpus, quick, go, tmp_path):
     with pytest.raises(ConfigError, match=r"loss of epoch \d is .*; lower train.learning_rate"):
-        go(small_corpus, quick("train.learning_rate=1e30"), tmp_path / "run")
+        go(small_corpus, quick("train.weight_decay=1e30"), tmp_path / "run")
 
     assert go(small_corpus, quick(), tmp_path / "run")["state"] == "trained"
 
@@ -416,10 +438,28 @@ def test_another_corpus_is_scored_whole(small_run, own_corpus, cache, tmp_path):
     assert scores["recall"]["neutral"] is None
     happy = sum(scores["confusion"][1])
     assert happy == emotions.count("happy") + emotions.count("excited")  # merged
-    place = tmp_path / "run" / "evaluations" / "corpus"
+    (place,) = (tmp_path / "run" / "evaluations").iterdir()
+    assert re.fullmatch(r"corpus-[0-9a-f]{8}", place.name)
     assert runs.read_json(place / "metrics.json") == metrics
     assert "boredom" in told.sentences[-1]
     assert contents(tmp_path / "run") == contents(small_run)
+
+
+def test_corpora_in_folders_of_one_name_are_kept_apart(small_run, own_corpus, cache, tmp_path):
+    shutil.copytree(small_run, tmp_path / "run")
+    edited(own_corpus, lambda row: row | {"id": f"other_{row['id']}"})
+    other = shutil.copytree(own_corpus.parent, tmp_path / "elsewhere" / "corpus") / "manifest.csv"
+    edited(other, lambda row: row if row["emotion"] != "sad" else None)
+
+    sizes = {
+        evaluate(tmp_path / "run", cache=cache, manifest_path=manifest)["parts"]["test"]["n"]
+        for manifest in (own_corpus, other, other)
+    }
+
+    places = list((tmp_path / "run" / "evaluations").iterdir())
+    assert len(sizes) == len(places) == 2
+    kept = {runs.read_json(place / "metrics.json")["parts"]["test"]["n"] for place in places}
+    assert kept == sizes
 
 
 def test_a_corpus_without_a_label_of_the_model_is_refused(small_run, own_corpus, cache):
@@ -438,9 +478,10 @@ def test_folds_are_pooled(small_corpus, quick, go, cache, tmp_path):
     metrics = evaluate(out, cache=cache, device="cpu")
 
     folds = [runs.read_predictions(out / f"fold-{number}").part("test") for number in (1, 2, 3)]
-    pooled = runs.read_predictions(out).part("test")
+    pooled = runs.read_predictions(out)
     assert pooled.ids == tuple(id_ for fold in folds for id_ in fold.ids)
-    assert len(set(pooled.ids)) == len(pooled.ids)
+    assert set(pooled.parts) == {"test"}
+    assert len(set(pooled.ids)) == len(pooled.ids) == 72 - _others(small_corpus)
     scores = metrics["parts"]["test"]
     answer = pooled.probabilities.argmax(1)
     assert scores["macro_f1"] == pytest.approx(f1_score(pooled.truth, answer, average="macro"))
@@ -451,6 +492,38 @@ def test_folds_are_pooled(small_corpus, quick, go, cache, tmp_path):
     assert scores["mean_of_folds"]["accuracy"] == pytest.approx(np.mean(alone))
     assert (trained["state"], metrics["state"], metrics["folds"]) == ("trained", "evaluated", 3)
     assert len(set(metrics["parts_sha256"])) == 3
+    validated = [
+        runs.read_json(out / f"fold-{number}" / "metrics.json")["parts"]["validation"]["macro_f1"]
+        for number in (1, 2, 3)
+    ]
+    for one in (trained, metrics):
+        mean = one["parts"]["validation"]
+        assert mean["macro_f1"] == pytest.approx(np.mean(validated))
+        assert mean["sd"]["macro_f1"] == pytest.approx(np.std(validated, ddof=1))
+        assert mean["runs"] == 3
+        assert "ci95" not in mean
+
+
+def _others(manifest):
+    """How many utterances iemocap-4 leaves out."""
+    known = LABEL_SETS["iemocap-4"]
+    return sum(known.index(one.emotion) is None for one in read_manifest(manifest))
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "paper"])
+def test_the_seed_of_the_weights_does_not_move_the_parts(
+    protocol, small_corpus, quick, go, tmp_path
+):
+    settings = (f"data.protocol={protocol}", "network.system=text", "train.epochs=1")
+    settings += ("data.labels=happy,sad,anger",)  # ten of each, as the paper's cut needs
+
+    one, two, moved = (
+        go(small_corpus, quick(*settings, seed), tmp_path / seed)["parts_sha256"]
+        for seed in ("train.seed=1", "train.seed=2", "data.seed=1")
+    )
+
+    assert one == two
+    assert one != moved
 
 
 def test_every_speaker_is_tested_once(small_corpus, quick, go, tmp_path):
@@ -568,40 +641,31 @@ def test_training_does_not_read_a_modality_that_the_system_leaves_out(
     assert not (tmp_path / "run" / "encoders" / "audio.json").exists()
 
 
-def _manifest(*emotions):
-    return Manifest(
-        tuple(
-            Utterance(id=str(number), emotion=emotion, duration_s=float(number))
-            for number, emotion in enumerate(emotions)
-        ),
-        folder=None,
-    )
-
-
-def test_selection_counts_what_it_leaves_out():
-    manifest = _manifest("sad", "", "excited", "fear", "fear", "happy")
-
-    found = select(manifest, LABEL_SETS["iemocap-4"], min_duration_s=5.0)
-
-    assert [one.id for one in found.utterances] == ["5"]
-    assert found.left_out == {"unlabelled": 1, "fear": 2, "too short": 2}
-
-
-def test_an_unknown_emotion_is_refused():
-    with pytest.raises(ManifestError, match=r"'1' has the emotion 'rage'.*--map rage=WORD"):
-        select(_manifest("sad", "rage"), LABEL_SETS["iemocap-4"])
-
-
-def test_one_class_is_refused(own_corpus, quick, go, tmp_path):
-    edited(own_corpus, lambda row: row | {"emotion": "sad"})
+def test_one_class_in_train_is_refused(own_corpus, quick, go, tmp_path):
+    edited(own_corpus, lambda row: row | ({"emotion": "sad"} if row["part"] == "train" else {}))
 
     with pytest.raises(ProtocolError, match="holds one class only \\('sad'\\)"):
         go(own_corpus, quick(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_label_without_train_utterances_is_refused(own_corpus, quick, go, tmp_path):
-    with pytest.raises(ProtocolError, match="no utterance of 'surprise'; leave it out"):
-        go(own_corpus, quick("data.labels=meld-7"), tmp_path / "run")
+    edited(own_corpus, lambda row: row | ({"emotion": ""} if _sad_in_train(row) else {}))
+
+    with pytest.raises(ProtocolError, match="train part holds no utterance of 'sad'; leave it out"):
+        go(own_corpus, quick(), tmp_path / "run")
+
+
+def test_a_label_that_no_utterance_has_is_refused(small_corpus, quick, go, tmp_path):
+    with pytest.raises(
+        ManifestError,
+        match=r"no utterance is 'surprise', but data\.labels names it; the manifest holds anger, ",
+    ):
+        go(small_corpus, quick("data.labels=meld-7"), tmp_path / "run")
+
+
+def _sad_in_train(row):
+    return row["part"] == "train" and row["emotion"] == "sad"
 
 
 def test_a_row_that_does_not_exist_is_refused(small_corpus, quick, go, tmp_path):
@@ -683,3 +747,48 @@ def test_live_dropout_of_an_encoder_without_any_is_refused(small_corpus, cache, 
 def test_live_dropout_goes_with_no_shuffle_and_no_refit(setting):
     with pytest.raises(ConfigError, match=r"does not go with live_dropout; leave one"):
         make_config(apply_assignments({}, ["text.live_dropout=true", setting]))
+
+
+def test_two_trainings_into_one_folder_are_refused(tmp_path, small_corpus, cache):
+    config = make_config(apply_assignments({}, ["text.name=tiny", "network.system=text"]))
+
+    with (
+        runs.lock(tmp_path / "run"),
+        pytest.raises(RunError, match=r"another process trains into .*; wait for it, or choose"),
+    ):
+        train(small_corpus, config, tmp_path / "run", cache=cache)
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_utterances_that_were_learnt_from_are_no_other_corpus(small_run, small_corpus, cache):
+    manifest = read_manifest(small_corpus)
+    some = [one for one in manifest if one.part == "train"][:5]
+    path = small_corpus.parent / "some.csv"
+    write_manifest(Manifest(tuple(some), small_corpus.parent), path)
+
+    with pytest.raises(RunError, match=r"holds 5 utterances that .* was trained or chosen on"):
+        evaluate(small_run, manifest_path=path, cache=cache)
+
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("settings", "column", "message"),
+    [
+        (["network.system=audio"], "audio", r"has sound, .* or choose network.system=text"),
+        (["network.system=text"], "text", r"has words, .* or choose network.system=audio"),
+    ],
+)
+def test_a_modality_that_nobody_has_is_refused(
+    own_corpus, cache, tmp_path, settings, column, message
+):
+    manifest = read_manifest(own_corpus)
+    bare = tuple(replace(one, **{column: ""}) for one in manifest)
+    write_manifest(Manifest(bare, own_corpus.parent), own_corpus)
+    config = make_config(apply_assignments({}, ["text.name=tiny", "audio.name=mel", *settings]))
+
+    with pytest.raises(ConfigError, match=message):
+        train(own_corpus, config, tmp_path / "run", cache=cache)
+
+    assert not (tmp_path / "run").exists()

@@ -195,7 +195,10 @@ def test_missing_values_of_parquet_are_empty_cells(tmp_path):
         ("id,text,start_s\na,x,1:20\n", "row 1: start_s is '1:20', but a number of seconds is nee"),
         ("id,text,duration_s\na,x,inf\n", "duration_s is 'inf', but a number of seconds"),
         ("id,text,id\na,x,b\n", "more than one column 'id'; give every column a name of its own"),
-        ("id,text\na," + "x" * 140_000 + "\n", "is not a CSV table .field larger.*save it as CSV"),
+        (
+            "id,text\na," + "x" * (2**24 + 1) + "\n",
+            "is not a CSV table .field larger.*save it as CSV",
+        ),
     ],
     ids=lambda value: None if len(value) < 60 else value[:20],
 )
@@ -277,3 +280,19 @@ def test_a_manifest_counts_and_yields_its_utterances(tmp_path):
     manifest: Manifest = sample(tmp_path)
 
     assert (len(manifest), [row.id for row in manifest]) == (2, ["a", "b"])
+
+
+def test_a_very_long_text_is_read(tmp_path):
+    (tmp_path / "m.csv").write_text("id,text\na," + "word " * 100_000 + "\n", encoding="utf-8")
+
+    manifest = read_manifest(tmp_path / "m.csv")
+
+    assert manifest.utterances[0].text == ("word " * 100_000).strip()
+
+
+@pytest.mark.parametrize("line", ['{"id": "\\ud800"}', '{"id": ' + "9" * 5_000 + "}", "[" * 9_999])
+def test_json_that_is_no_text_is_refused(tmp_path, line):
+    (tmp_path / "m.jsonl").write_text(line + "\n", encoding="utf-8")
+
+    with pytest.raises(ManifestError, match=r"line 1 is not JSON .*; write one object a line"):
+        read_manifest(tmp_path / "m.jsonl")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mersa.errors import ManifestError, ProtocolError
+from mersa.errors import ProtocolError
 from mersa.manifest import PARTS, Utterance
 from mersa.protocols import Fold, cut, leaks
 
@@ -341,7 +341,13 @@ def test_nothing_to_cut_is_told(protocol):
         cut([], protocol)
 
 
-@pytest.mark.parametrize("protocol", ["loso", "column", "column:", "file:", "Official"])
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        *("loso", "column", "column:", "file:", "Official"),
+        *("speaker:5", "official:x", "paper:x", "speaker:"),
+    ],
+)
 def test_an_unknown_protocol_is_told(protocol):
     with pytest.raises(
         ProtocolError, match=rf"'{protocol}' does not exist; choose one of official, .*file:PATH"
@@ -369,6 +375,7 @@ def test_an_emotion_too_rare_for_the_paper_s_cut_is_told():
         ("name,part\nu0001,train\n", r"has name, part, but the columns 'id' and 'part' are needed"),
         ("id,part\n", r"has no rows, but the columns 'id' and 'part'"),
         ("id,part\nu0001,dev\n", r"has part 'dev'; parts are train, validation, test"),
+        ("id,part\nu0001,\nu0002,\n", r"gives no utterance a part; write train, validation, test "),
         ("id,part\nx1,train\n", r"names no utterance .*first id is 'x1', .*'u0000'\); give the pa"),
     ],
 )
@@ -381,7 +388,10 @@ def test_a_wrong_file_of_parts_is_told(tmp_path, content, message):
 
 
 def test_a_missing_file_of_parts_is_told(tmp_path):
-    with pytest.raises(ManifestError, match=r"parts\.csv does not exist"):
+    with pytest.raises(
+        ProtocolError,
+        match=r"'file:.*parts\.csv' names a file that is not there; name a table .*'id' and 'part'",
+    ):
         cut(corpus(), f"file:{tmp_path / 'parts.csv'}")
 
 
@@ -429,3 +439,11 @@ def test_a_part_that_comes_out_empty_is_told(absent):
         ProtocolError, match=rf"the {absent} part is empty; choose another protocol, or data\.lab"
     ):
         cut(made, "official")
+
+
+def test_an_id_twice_in_a_file_of_parts_is_refused(tmp_path):
+    path = tmp_path / "parts.csv"
+    path.write_text("id,part\na,train\nb,test\na,test\n")
+
+    with pytest.raises(ProtocolError, match=r"names 'a' more than once; give each id one part"):
+        cut([Utterance(id="a", emotion="sad")], f"file:{path}")

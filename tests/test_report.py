@@ -5,6 +5,10 @@ import pytest
 from mersa.errors import RunError
 from mersa.report import collect, score_cell, to_markdown, to_text
 
+NOTE = (
+    "57 test utterances in 11 groups (dialogues, else speakers, else utterances); "
+    "95 % intervals by bootstrap over groups."
+)
 NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
 
@@ -32,7 +36,9 @@ def run(tmp_path):
         parts = {"validation": part(0.9)} | ({"test": test} if test else {})
         metrics = {"system": system, "labels": list(labels), "parts": parts, **more}
         (folder / "metrics.json").write_text(json.dumps(metrics))
-        (folder / "config.toml").write_text("")
+        for name in ("config.toml", "labels.json", "environment.json", "model.safetensors"):
+            (folder / name).write_text("")
+        (folder / "predictions.csv").write_text("")
         rows = [f"{first_id + number},test" for number in range(test["n"] if test else 0)]
         (folder / "parts.csv").write_text("\n".join(["id,part", "t,train", *rows]) + "\n")
         return folder
@@ -70,7 +76,7 @@ def test_text_is_aligned_with_intervals_and_their_note(run):
         "  0.530 [0.490, 0.580]\n"
         "mersa-cross       0.600 [0.560, 0.650]  0.610 [0.570, 0.660]  0.620 [0.580, 0.670]"
         "  0.630 [0.590, 0.680]\n"
-        "57 test utterances in 11 groups; 95 % intervals by bootstrap over groups.\n"
+        f"{NOTE}\n"
     )
 
 
@@ -86,7 +92,7 @@ def test_markdown_is_a_table_with_its_note(run):
         f"| mersa | {folder} | 0.500 [0.460, 0.550] | 0.510 [0.470, 0.560] "
         "| 0.520 [0.480, 0.570] | 0.530 [0.490, 0.580] |\n"
         "\n"
-        "57 test utterances in 11 groups; 95 % intervals by bootstrap over groups.\n"
+        f"{NOTE}\n"
     )
 
 
@@ -103,6 +109,7 @@ def test_too_few_groups_are_told(run):
     lines = collect([run("one", "mersa", part(0.5, groups=4, few=True))])
 
     assert score_cell(lines[1], "macro_f1") == "0.520 (too few groups)"
+    assert to_text(lines).endswith("; no intervals, since they need at least 8 groups.\n")
 
 
 def test_a_run_without_test_scores_is_refused(run):
@@ -130,10 +137,16 @@ def test_runs_of_different_test_parts_are_refused(run):
         collect([one, two])
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(
+        RunError, match=r"is unfinished \(it has no metrics\.json\); go on with: mersa train"
+    ):
+        collect([tmp_path])
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
-    if content is not None:
-        (tmp_path / "metrics.json").write_text(content)
+    (tmp_path / "metrics.json").write_text(content)
 
     with pytest.raises(RunError, match=r"metrics\.json .*the run folder is not whole"):
         collect([tmp_path])

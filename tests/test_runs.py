@@ -24,6 +24,8 @@ def begun(folder, config=None, *, state=False):
 
 def finished(folder):
     begun(folder)
+    for name in ("model.safetensors", "predictions.csv"):
+        (folder / name).write_text("")
     runs.write_json(folder / "metrics.json", {"labels": list(LABELS.labels)})
     return folder
 
@@ -83,6 +85,21 @@ def test_other_parts_are_refused(tmp_path):
 
     with pytest.raises(RunError, match="a run on other parts of the data; choose another --out"):
         runs.begin(folder, Config(), LABELS, PARTS | {"d": "train"}, tmp_path)
+
+
+def test_other_data_under_the_same_ids_is_refused(tmp_path):
+    folder = tmp_path / "run"
+    runs.begin(folder, Config(), LABELS, PARTS, tmp_path, data_sha256="ab12")
+    runs.check_same(folder, Config(), PARTS, data_sha256="cd34")  # nothing is trained yet
+    (folder / runs.STATE).write_bytes(b"state")
+
+    runs.check_same(folder, Config(), PARTS, data_sha256="ab12")
+    for check in (
+        lambda: runs.check_same(folder, Config(), PARTS, data_sha256="cd34"),
+        lambda: runs.begin(folder, Config(), LABELS, PARTS, tmp_path, data_sha256="cd34"),
+    ):
+        with pytest.raises(RunError, match=r"recordings under the same ids; choose another --out"):
+            check()
 
 
 def test_what_holds_nothing_trained_is_replaced(tmp_path):

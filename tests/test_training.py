@@ -373,7 +373,7 @@ def test_weights_that_burst_in_the_last_step_are_told():
         def forward(self, text, text_mask, audio, audio_mask):
             return self.linear(text.mean(1)) * (1.0 if self.training else math.nan)
 
-    with pytest.raises(ConfigError, match="the validation loss of epoch 1 is nan"):
+    with pytest.raises(RunError, match=r"no finite numbers; .* lower train.learning_rate"):
         run(TrainSettings(epochs=2), net=Bursts())
 
 
@@ -423,6 +423,34 @@ def test_nothing_is_learnt_from_a_shuffled_modality(modality):
 
     assert scores[0] > 0.95
     assert scores[1] < 0.65
+
+
+def a_denormal_survives():
+    return (torch.tensor(1e-40) * 1).item() != 0
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor flushes nothing")
+def test_denormals_are_flushed_inside_an_epoch_alone():
+    net, seen = network(), set()
+    net.register_forward_hook(lambda *_: seen.add((net.training, a_denormal_survives())))
+
+    run(TrainSettings(epochs=2), net=net)
+
+    assert seen == {(True, False), (False, True)}
+    assert a_denormal_survives()
+
+
+def test_denormals_survive_an_interrupted_epoch():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    net = network()
+    net.register_forward_hook(interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(TrainSettings(epochs=2), net=net)
+
+    assert a_denormal_survives()
 
 
 def test_nothing_of_the_fit_is_written_without_a_state(tmp_path, monkeypatch):

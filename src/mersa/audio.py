@@ -36,6 +36,7 @@ Source = Path | str | bytes | BinaryIO
 SAMPLE_RATE = 16_000
 """Samples per second of every waveform inside mersa."""
 
+_LOUDEST = 100.0  # 40 dB above full scale: some recordings clip, none is that loud
 MAX_CHANNELS = 8
 """Channels of 7.1 sound, the widest layout that is told apart."""
 
@@ -456,6 +457,12 @@ def _finish(samples: FloatArray, rate: int, name: str) -> FloatArray:
         raise AudioError(
             f"{name} holds {samples[place]} at {place / rate:.3f} s, but every sample must be a "
             "finite number; mend or replace the recording"
+        )
+    largest = float(np.abs(samples).max())
+    if largest > _LOUDEST:
+        raise AudioError(
+            f"{name} holds samples up to {largest:g}, but floating-point sound has full scale 1; "
+            "divide it by its full scale (32768 for 16 bits)"
         )
     resampled: FloatArray = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
     if len(resampled) == 0:

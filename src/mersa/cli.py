@@ -3,7 +3,9 @@
 Only what the help needs is imported at the top: `mersa --help` starts without torch.
 """
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +46,17 @@ def main() -> None:
     try:
         app(prog_name="mersa")
     except MersaError as error:
-        sys.stderr.write(f"mersa {verb}: {error}\n")
+        sys.stderr.write(f"mersa {verb}: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EIO, errno.EFBIG}:
+            raise
+        name = "the output" if error.filename is None else str(error.filename)
+        name = name if len(name) <= 200 else f"{name[:200]}..."
+        sys.stderr.write(f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n")
         sys.exit(2)
     except SystemExit as end:
         if end.code == _INTERRUPTED:
@@ -198,7 +210,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as train.epochs=3.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, dropout and cuts.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs of different seeds.")] = 1,
     device: Device = "auto",
     cache: Cache = None,
@@ -329,7 +341,7 @@ def predict(
     answers, failures = [], []
     for name in paths or [""]:
         try:
-            source = sys.stdin.buffer.read() if name == "-" else Path(name) if name else None
+            source = _standard_input() if name == "-" else Path(name) if name else None
             prediction = recognizer.predict(source, text)
         except MersaError as error:
             sys.stderr.write(f"mersa predict: {_named(name, error)}\n")
@@ -394,6 +406,14 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: boo
             for label, recall in scores["recall"].items()
         )
         typer.echo(f"  recall: {', '.join(recalls)}")
+
+
+def _standard_input() -> bytes:
+    from mersa.errors import AudioError
+
+    if sys.stdin is None:
+        raise AudioError("standard input is closed, but - reads a recording from it; pipe one in")
+    return sys.stdin.buffer.read()
 
 
 def _named(name: str, error: MersaError) -> str:

@@ -18,7 +18,7 @@ from mersa.errors import ConfigError
 System = Literal["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"]
 Layer = int | Literal["mix"]
 Share = Annotated[float, Field(gt=0, lt=1)]
-Width = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, le=65_536)]
 
 
 class Settings(BaseModel):
@@ -38,7 +38,7 @@ class DataSettings(Settings):
         "official", description="official, speaker, paper, column:NAME or file:PATH"
     )
     seed: int = Field(
-        0, ge=0, description="of cuts and shuffles; the same parts for every train.seed"
+        0, ge=0, lt=2**32, description="of cuts and shuffles; train.seed moves neither"
     )
     validation_share: Share = Field(
         0.1, description="share of the train groups that becomes validation where there is none"
@@ -108,7 +108,10 @@ class NetworkSettings(Settings):
         0.5, ge=0, lt=1, description="of attention weights and of the head's inputs; 3M-SER"
     )
     fusion_width: int = Field(
-        128, ge=0, description="width of the fused frames; 0: the audio's, as in 3M-SER v2 (D5)"
+        128,
+        ge=0,
+        le=65_536,
+        description="width of the fused frames; 0: the audio's, as in 3M-SER v2 (D5)",
     )
     hidden: tuple[Width, ...] = Field((64,), description="hidden widths of the head; 3M-SER")
     pooling: Literal["first", "mean", "max", "min"] | None = Field(
@@ -122,7 +125,7 @@ class TrainSettings(Settings):
     lineage: bool = Field(
         False, description="the lineage's loop: batch 1, Adam 1e-4, step 30 x 0.1, 200 epochs (D2)"
     )
-    seed: int = Field(0, ge=0, description="of weights, order and dropout")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, order and dropout")
     epochs: int = Field(100, gt=0, description="the most; early stopping ends sooner")
     patience: int = Field(
         20, gt=0, description="epochs without a better validation score before stopping"
@@ -131,7 +134,7 @@ class TrainSettings(Settings):
         "macro_f1", description="validation score that chooses the epoch; lineage: accuracy"
     )
     batch_size: int = Field(32, gt=0, description="utterances a step (D2)")
-    learning_rate: float = Field(5e-4, gt=0, description="highest rate (D2)")
+    learning_rate: float = Field(5e-4, gt=0, le=100, description="highest rate (D2)")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; lineage: 0")
     schedule: Literal["none", "step", "cosine"] = Field(
         "cosine", description="of the rate over the epochs"
@@ -230,7 +233,7 @@ def read_config(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are ValueErrors
         raise ConfigError(f"{path} is not TOML ({error})") from None
 
 

@@ -93,26 +93,27 @@ def train(
         for fold in folds:
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
             leaves.append((leaf, seeded, fold))
-    runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
-    digest = data_sha256(selection.utterances)
-    if not again:
-        for leaf, seeded, fold in leaves:
-            runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
-    _tell(config, selection, folds, progress)
-    for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
-        name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
-        if runs.is_finished(leaf) and not again:
-            runs.tidy(leaf)
-            progress.say(f"{name}: finished before; --again trains it anew")
-            continue
-        # All that a user's mistake can stop comes first, so that it leaves the folder as it was.
-        ready = _prepare(seeded, selection, manifest, fold, cache, device, progress)
-        if again and number == 1:
-            runs.clear(out)
-        runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
-        _train_leaf(leaf, seeded, selection, fold, ready, device, name, progress)
-        del ready  # before the next one's frames are loaded
-    return summarise(out)
+    with runs.lock(out):
+        runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
+        digest = data_sha256(selection.utterances)
+        if not again:
+            for leaf, seeded, fold in leaves:
+                runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
+        _tell(config, selection, folds, progress)
+        for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
+            name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
+            if runs.is_finished(leaf) and not again:
+                runs.tidy(leaf)
+                progress.say(f"{name}: finished before; --again trains it anew")
+                continue
+            # What a user's mistake can stop comes first, so that it leaves the folder as it was.
+            ready = _prepare(seeded, selection, manifest, fold, cache, device, progress)
+            if again and number == 1:
+                runs.clear(out)
+            runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
+            _train_leaf(leaf, seeded, selection, fold, ready, device, name, progress)
+            del ready  # before the next one's frames are loaded
+        return summarise(out)
 
 
 def evaluate(
@@ -272,6 +273,11 @@ def _prepare(
             )
         text = build.text_encoder(config.text, train_texts=train_texts, device=device)
     if config.uses_audio:
+        if not any(one.audio for one in train_set):
+            raise ConfigError(
+                "no utterance of the train part has sound, but this system reads it; name the "
+                "column of the recordings when preparing, or choose network.system=text"
+            )
         audio = build.audio_encoder(config.audio, device=device)
     network = _network(config, text, audio, selection.labels)
     features = [
@@ -358,6 +364,7 @@ def _train_leaf(
         "epochs": len(result.history),
         "counts": dict(Counter(fold.parts.values())),
         "leaks": leaks(selection.utterances, fold),
+        "files_sha256": runs.seals(leaf),
         "parts": {"validation": score(answered)},
     }
     _finish(leaf, metrics)
@@ -411,6 +418,15 @@ def _evaluate_elsewhere(
     progress: Progress,
 ) -> dict[str, Any]:
     leaves = runs.members(folder)
+    learnt = {
+        id_ for leaf in leaves for id_, part in runs.read_parts(leaf).items() if part != "test"
+    }
+    known = learnt.intersection(one.id for one in manifest)
+    if known:
+        raise RunError(
+            f"{manifest_path} holds {len(known)} utterances that {folder} was trained or chosen "
+            f"on, as {min(known)!r}; leave them out, or give the run's whole corpus"
+        )
     selection = select(manifest, runs.load_labels(leaves[0]))
     several = [
         _answers(

@@ -69,6 +69,7 @@ COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "e
 """The columns of the contract, in the order in which they are written."""
 
 PARTS = ("train", "validation", "test")
+_LONGEST_CELL = 2**24  # characters; Python's own limit is 2**17
 _SECONDS = ("start_s", "end_s", "duration_s")
 PART_NAMES = {part: part for part in PARTS} | {
     "training": "train",
@@ -256,6 +257,11 @@ def _check(utterance: Utterance) -> None:
             f"row {utterance.id!r}: audio {utterance.audio!r} leaves the manifest's folder; "
             "write paths relative to the manifest and below it"
         )
+    if utterance.duration_s is not None and utterance.duration_s < 0:
+        raise ManifestError(
+            f"row {utterance.id!r}: duration_s is {utterance.duration_s}, but a length is 0 s or "
+            "more; leave the cell empty if it is unknown"
+        )
     start_s, end_s = utterance.start_s or 0.0, utterance.end_s
     if start_s < 0 or (end_s is not None and end_s <= start_s):
         raise ManifestError(
@@ -277,6 +283,7 @@ def _seconds(cell: str, name: str, number: int) -> float | None:
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:
+    csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         names = list(reader.fieldnames or ())
@@ -304,8 +311,11 @@ def _read_jsonl(path: Path) -> list[dict[str, str]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ManifestError(f"{path}: line {number} is not JSON ({error.msg})") from None
+                json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair is no text
+            except (ValueError, RecursionError) as error:
+                raise ManifestError(
+                    f"{path}: line {number} is not JSON ({error}); write one object a line"
+                ) from None
             if not isinstance(row, dict):
                 raise ManifestError(f"{path}: line {number} is not a JSON object; write one a line")
             rows.append({name: "" if cell is None else str(cell) for name, cell in row.items()})
@@ -319,7 +329,8 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        raise ManifestError(f"{path} is not a Parquet file ({error})") from None
+        first = str(error).partition("\n")[0]
+        raise ManifestError(f"{path} is not a Parquet file ({first}); save it again") from None
     cells = frame.astype(object).where(frame.notna(), "")
     return [
         {str(name): str(cell) for name, cell in row.items()} for row in cells.to_dict("records")

@@ -158,6 +158,10 @@ def _from_file(ordered: Sequence[Utterance], path: Path) -> Fold:
         found = ", ".join(rows[0]) if rows else "no rows"
         raise ProtocolError(f"{path} has {found}, but the columns 'id' and 'part' are needed")
     known = {utterance.id for utterance in ordered}
+    named = [row["id"] for row in rows]
+    twice = next((id_ for id_, count in Counter(named).items() if count > 1), None)
+    if twice is not None:
+        raise ProtocolError(f"{path} names {twice!r} more than once; give each id one part")
     parts = {row["id"]: row["part"] for row in rows if row["part"]}
     if not parts:
         raise ProtocolError(

@@ -9,17 +9,21 @@ above them. Nothing is a pickle.
 """
 
 import csv
+import getpass
+import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from mersa import __version__, build
@@ -46,6 +50,15 @@ _FILES = (
     STATE,
     REFIT_STATE,
 )
+_NEEDED = (  # what a finished leaf cannot do without
+    "parts.csv",
+    "labels.json",
+    "environment.json",
+    "model.safetensors",
+    "predictions.csv",
+    "metrics.json",
+)
+_SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
 _POOLED = ("predictions.csv", "metrics.json")  # what stands above folds and seeds
 _FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
@@ -90,8 +103,30 @@ def members(folder: Path) -> list[Path]:
 
 
 def is_finished(folder: Path) -> bool:
-    """Return True if training of a leaf, or of a run with folds, ended."""
-    return (folder / "metrics.json").is_file()
+    """Return True if training of a leaf, or of a run with folds, ended and its files are there."""
+    needed = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
+    return all((folder / name).is_file() for name in needed)
+
+
+@contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """Keep a run folder to one process; the lock goes with the process, however it ends.
+
+    Raises:
+        RunError: If another process of this machine trains into it.
+    """
+    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    held = FileLock(Path(tempfile.gettempdir()) / f"mersa-{getpass.getuser()}-{name}.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"another process trains into {out}; wait for it, or choose another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def check_place(out: Path, leaves: Sequence[Path], *, again: bool = False) -> None:
@@ -146,7 +181,8 @@ def check_same(
     Raises:
         RunError: If it has not; the message names the setting.
     """
-    if (folder / "config.toml").is_file() and _has_state(folder):
+    begun = ("config.toml", "parts.csv", "environment.json")
+    if _has_state(folder) and all((folder / name).is_file() for name in begun):
         _refuse_other(folder, config, parts)
         if read_json(folder / "environment.json").get("data_sha256") != data_sha256:
             raise RunError(
@@ -179,7 +215,7 @@ def begin(
     """
     config_text, parts_rows = to_toml(config), [{"id": i, "part": p} for i, p in parts.items()]
     check_same(folder, config, parts, data_sha256=data_sha256)
-    if _has_state(folder):
+    if is_finished(folder) or any((folder / name).is_file() for name in (STATE, REFIT_STATE)):
         return
     _remove(folder)
     write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
@@ -238,7 +274,23 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     audio = _load_encoder(folder, "audio", config, device) if config.uses_audio else None
     network = build.network(config, text, audio, len(labels.labels))
     _load_weights(folder / "model.safetensors", network)
+    _check_seals(folder)
     return Run(folder, config, labels, text, audio, network.to(device).eval())
+
+
+def seals(folder: Path) -> dict[str, str]:
+    """Return the digest of each file of a leaf that must not change after training."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _SEALED}
+
+
+def _check_seals(folder: Path) -> None:
+    stored = read_json(folder / "metrics.json").get("files_sha256", {})
+    for name, digest in seals(folder).items():
+        if stored.get(name) != digest:
+            raise RunError(
+                f"{folder / name} is not the file that training wrote; bring it back, or train "
+                "anew with --again"
+            )
 
 
 def check_finished(folder: Path) -> None:
@@ -249,9 +301,14 @@ def check_finished(folder: Path) -> None:
     """
     if not is_finished(folder):
         raise RunError(
-            f"{folder} is unfinished (it has no metrics.json); go on with: mersa train ... "
+            f"{folder} is unfinished (it has no {_lacks(folder)}); go on with: mersa train ... "
             f"--out {folder}"
         )
+
+
+def _lacks(folder: Path) -> str:
+    names = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
+    return next(name for name in reversed(names) if not (folder / name).is_file())
 
 
 def bundled(leaf: Path, modality: str) -> Path | None:
@@ -453,8 +510,7 @@ def _leaves(folder: Path) -> list[Path]:
 
 
 def _has_state(leaf: Path) -> bool:
-    stored = any((leaf / name).is_file() for name in (STATE, REFIT_STATE))
-    return stored or is_finished(leaf)
+    return any((leaf / name).is_file() for name in (STATE, REFIT_STATE, "metrics.json"))
 
 
 def _is_ours(path: Path) -> bool:

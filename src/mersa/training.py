@@ -131,6 +131,11 @@ def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -
     rows: dict[int, Any] = {}
     for batch in sorted_batches(features, EVALUATION_BATCH):
         logits = network(*batch.to(device).inputs())
+        if not logits.isfinite().all():
+            raise RunError(
+                "the network answers with no finite numbers; its weights or frames are damaged, so "
+                "train anew with a lower train.learning_rate"
+            )
         for row, probabilities in zip(
             batch.rows, logits.double().softmax(-1).cpu().numpy(), strict=True
         ):

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mersa.encoders.base import Encoder
-from mersa.encoders.tiny import TinyText, to_words
+from mersa.encoders.tiny import MAX_WORDS, TinyText, to_words
 from mersa.errors import ConfigError, EncoderError
 
 TEXTS = ["I don't know.", "You KNOW it, don't you?", "It is 5 o'clock!"]
@@ -201,3 +201,12 @@ def test_an_unknown_setting_in_the_folder_is_refused(tmp_path):
 def test_an_impossible_setting_is_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
         TinyText.learn(TEXTS, **setting)
+
+
+def test_words_beyond_the_most_are_not_read():
+    encoder = TinyText(["so", "happy"])
+
+    frames = encoder.encode(["so " * MAX_WORDS + "happy"]).frames
+
+    assert frames.shape[1] == 1 + MAX_WORDS
+    assert np.array_equal(frames[0, 1], frames[0, -1])

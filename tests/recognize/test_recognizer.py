@@ -218,6 +218,45 @@ def test_a_bundled_run_works_alone(kind, small_corpus, quick, cache, tmp_path, c
     }
 
 
+def test_folds_share_one_copy_of_their_encoders(
+    small_corpus, quick, cache, tmp_path, clip, monkeypatch
+):
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    settings = (
+        "data.protocol=column:session",
+        "train.epochs=1",
+        *_encoders("huggingface", sources),
+    )
+    here, there = tmp_path / "here", tmp_path / "other" / "machine"
+    train(small_corpus, quick(*settings), here, cache=cache, device="cpu")
+    expected = Recognizer.from_pretrained(here, device="cpu").predict(clip, TEXT)
+    first = Recognizer.from_pretrained(here / "fold-1", device="cpu").predict(clip, TEXT)
+
+    bundle(here)
+    there.parent.mkdir()
+    here.rename(there)
+    shutil.rmtree(sources)
+    monkeypatch.chdir(there.parent)
+
+    copies = [path for path in there.rglob("encoders/*") if path.is_dir()]
+    assert sorted(copies) == [there / "encoders" / "audio", there / "encoders" / "text"]
+    assert len(runs.members(there)) == 3
+    assert Recognizer.from_pretrained(there, device="cpu").predict(clip, TEXT) == expected
+    assert Recognizer.from_pretrained("machine/fold-1", device="cpu").predict(clip, TEXT) == first
+
+
+def test_what_folds_do_not_share_stays_with_each(small_corpus, quick, cache, tmp_path):
+    config = quick("data.protocol=column:session", "train.epochs=1")
+    train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
+
+    bundle(tmp_path / "run")
+
+    for leaf in runs.members(tmp_path / "run"):
+        assert runs.bundled(leaf, "text") == leaf / "encoders" / "text"  # its train part's words
+        assert runs.bundled(leaf, "audio") == tmp_path / "run" / "encoders" / "audio"
+
+
 def test_a_run_whose_encoder_was_exchanged_is_refused(small_corpus, quick, cache, tmp_path):
     folders.write_bert(tmp_path / "bert", seed=1)
     settings = quick(f"text.name={tmp_path / 'bert'}", "network.system=text", "train.epochs=1")
@@ -279,3 +318,27 @@ def _is_pickle(path):
     """Tell whether torch or pickle would unpickle a file."""
     head = path.read_bytes()[:4]
     return head[:1] == b"\x80" or head == b"PK\x03\x04"
+
+
+def test_a_recording_too_long_to_be_judged_as_a_whole_is_refused(toy_run):
+    recognizer = Recognizer.from_pretrained(toy_run)
+
+    with pytest.raises(AudioError, match=r"301 s long, .* at most 300 s .*; cut it into utt"):
+        recognizer.predict(np.zeros(301 * 16_000, dtype=np.float32), sampling_rate=16_000)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "parts.csv", "model.safetensors"])
+def test_a_file_that_was_changed_after_training_is_refused(toy_run, tmp_path, name):
+    folder = Path(shutil.copytree(toy_run, tmp_path / "run"))
+    content = (folder / name).read_bytes()
+    changed = content[:-1] + bytes([content[-1] ^ 1]) if name.endswith("s") else content + b"\n"
+    (folder / name).write_bytes(changed)
+
+    with pytest.raises(RunError, match=rf"{name} is not the file that training wrote; bring it"):
+        Recognizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("named", [{"text": 123}, {"text": "so", "sampling_rate": "16000"}])
+def test_values_of_another_kind_are_refused(toy_run, named):
+    with pytest.raises(ConfigError, match=r"(text|sampling_rate) is .* expected"):
+        Recognizer.from_pretrained(toy_run).predict(**named)

@@ -24,6 +24,10 @@ _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _VERSION = 1  # raise it whenever the frames change, so that no cache serves old ones
 
 
+MAX_WORDS = 512
+"""Words of a text that are read; as many as BERT's positions."""
+
+
 class TinyText:
     """Words as fixed random vectors; the vocabulary is learnt, the vectors are not.
 
@@ -154,7 +158,7 @@ class TinyText:
 
     def _encode(self, text: str) -> FloatArray:
         unknown = self._vectors[_UNKNOWN]
-        rows = [self._vectors.get(word, unknown) for word in to_words(text)]
+        rows = [self._vectors.get(word, unknown) for word in to_words(text)[:MAX_WORDS]]
         if rows and self._output == "pooler":
             mean: FloatArray = np.mean(rows, axis=0, keepdims=True)
             return mean

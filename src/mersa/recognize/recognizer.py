@@ -1,6 +1,5 @@
 """A trained run that answers for one recording at a time."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from mersa.audio import SAMPLE_RATE, FloatArray, Source, from_array, read_audio
 from mersa.batches import FeatureSet
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
-from mersa.errors import ConfigError, EncoderError, RunError
+from mersa.errors import AudioError, ConfigError, EncoderError, RunError
 from mersa.training import predict
 
-_log = logging.getLogger(__name__)
+LONGEST_S = 300.0
+"""Seconds of the longest recording that is judged as a whole."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,16 @@ class Recognizer:
             AudioError: If the recording cannot be read.
             ConfigError: If an array comes without its rate, or nothing is there that the run reads.
         """
+        if text is not None and not isinstance(text, str):
+            raise ConfigError(f"text is {text!r}, but the words of the recording were expected")
+        if sampling_rate is not None and not isinstance(sampling_rate, int):
+            raise ConfigError(f"sampling_rate is {sampling_rate!r}, but whole hertz were expected")
         waveform = None if audio is None else _waveform(audio, sampling_rate)
+        if waveform is not None and len(waveform) > LONGEST_S * SAMPLE_RATE:
+            raise AudioError(
+                f"the recording is {len(waveform) / SAMPLE_RATE:.0f} s long, but it is judged as a "
+                f"whole and at most {LONGEST_S:.0f} s are taken; cut it into utterances"
+            )
         words = (text or "").strip()
         given = {"text": bool(words), "audio": waveform is not None}
         used = tuple(name for name in self.modalities if given[name])
