@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 
 import numpy as np
 import pytest
@@ -523,7 +524,7 @@ def test_the_other_verbs_refuse(
 
 @pytest.mark.parametrize(
     "words",
-    [("train", "m.csv", "--epochs", "3"), ("trian",), ("train",), ("train", "m", "--seeds", "0")],
+    [("train", "m.csv", "--epochs", "3"), ("trian",), ("bundle",), ("train", "m", "--seeds", "0")],
 )
 def test_a_wrong_verb_or_option_ends_with_2(words, mersa):
     said = mersa(*words)
@@ -597,3 +598,19 @@ def test_an_interrupt_is_told(small_corpus, quick_words, tmp_path):
     assert started.returncode == 130
     assert said.endswith("stopped; the same command goes on from here\n")
     assert "Traceback" not in said
+
+
+def test_settings_are_shown_without_a_manifest(mersa):
+    said = mersa("train", "--row", "III.6", "--show-settings")
+
+    assert said.code == 0
+    assert tomllib.loads(said.out)["audio"]["name"] == "vggish"
+
+
+def test_training_without_a_manifest_is_refused(mersa):
+    said = mersa("train", "--row", "III.6")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err == (
+        "mersa train: no manifest was given; make one with: mersa prepare CORPUS --out DIR\n"
+    )

@@ -200,7 +200,7 @@ def rows(as_json: Json = False) -> None:
 
 @app.command()
 def train(
-    manifest: Annotated[Path, typer.Argument(help="A manifest.")],
+    manifest: Annotated[Path | None, typer.Argument(help="A manifest.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder; default: runs/ and a name.")
     ] = None,
@@ -221,8 +221,9 @@ def train(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a system under a protocol; killed, the same command goes on."""
+    """Train a system; killed, the same command goes on."""
     from mersa.config import apply_assignments, make_config, read_config, to_toml
+    from mersa.errors import ConfigError
     from mersa.paper import find_row
 
     nested: dict[str, Any] = find_row(row).settings() if row else {}
@@ -233,8 +234,11 @@ def train(
     assignments += [f"train.seed={seed}"] if seed is not None else []
     resolved = make_config(apply_assignments(nested, assignments))
     if show:
+        typer.echo("# D1, D2, ... are departures from the paper's lineage: see docs/paper.md.\n")
         typer.echo(to_toml(resolved, comments=True))
         return
+    if manifest is None:
+        raise ConfigError("no manifest was given; make one with: mersa prepare CORPUS --out DIR")
 
     from mersa.experiment import train as run_training
 
