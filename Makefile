@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 RUN ?= build/run
 RECORDING := toy_s4_d01_u03
 WORDS := I am waiting for the house from my brother.
-# One row of each line of code: frames of VGGish and of wav2vec 2.0, fused with cross-attention.
-SLOW_FIXED := tests/test_training.py tests/test_evaluation.py -k "not rows or III.6 or V.8"
+# Of the 24 rows two: the frames of VGGish and those of wav2vec 2.0, fused with cross-attention.
+SLOW_FIXED := tests/test_training.py tests/test_evaluation.py tests/test_rows.py -k "not rows or III.6 or V.8"
 CORPUS := $(RUN)/toy/manifest.csv
 SETTINGS := --config examples/toy.toml
 SYSTEMS := text audio server mersa-cross
@@ -28,6 +28,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e ".[onnx]"
+	@# The published VGGish front end is a witness in the tests; what it asks for is not needed there.
+	$(BIN)/python -m pip install --quiet --no-deps torchvggish==0.2
 	@touch $@
 
 run: $(VENV)/installed
@@ -41,7 +43,7 @@ run: $(VENV)/installed
 	  echo "$$ mersa evaluate $(RUN)/$$system"; \
 	  $(BIN)/mersa evaluate $(RUN)/$$system $(TO_CACHE) || exit; done
 	$(call verb,report $(SYSTEMS:%=$(RUN)/%) --out $(RUN)/report)
-	$(call verb,predict $(RUN)/mersa-cross $(RUN)/toy/audio/$(RECORDING).ogg --text "$(WORDS)")
+	$(call verb,predict $(RUN)/mersa-cross $(RUN)/toy/audio/$(RECORDING).ogg --text "$(WORDS)" --format csv)
 
 # Say a command, then do it; the second argument is done and not said.
 define verb

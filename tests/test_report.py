@@ -157,3 +157,12 @@ def test_test_parts_of_one_size_and_other_utterances_are_refused(run):
 
     with pytest.raises(RunError, match="report runs of one label set and one test part"):
         collect([one, two])
+
+
+def test_runs_of_one_system_are_told_apart_by_their_folders(run):
+    text = to_text(collect([run("plain", "mersa", part(0.5)), run("shuffled", "mersa", part(0.4))]))
+
+    assert [line.split("  ")[0] for line in text.splitlines()[2:4]] == [
+        "mersa: plain",
+        "mersa: shuffled",
+    ]

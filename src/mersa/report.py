@@ -60,12 +60,17 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Align the lines for a terminal, each score with its interval."""
+    """Align the lines for a terminal, each score with its interval.
+
+    Runs of one system are told apart by their folders.
+    """
+    systems = [line["system"] for line in lines]
     header = ["system", *(name.replace("_", " ") for name in COLUMNS)]
-    rows = [
-        header,
-        *([line["system"], *(score_cell(line, name) for name in COLUMNS)] for line in lines),
-    ]
+    rows = [header]
+    for line in lines:
+        alone = systems.count(line["system"]) == 1
+        name = line["system"] if alone else f"{line['system']}: {Path(line['run']).name}"
+        rows.append([name, *(score_cell(line, column) for column in COLUMNS)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     text = "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
