@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mersa import build
-from mersa.config import AudioSettings, TextSettings, make_config
+from mersa.config import AudioSettings, TextSettings, apply_assignments, make_config
 from mersa.encoders.mel import LogMel
 from mersa.encoders.speech import SpeechEncoder
 from mersa.encoders.text import TextEncoder
@@ -274,3 +274,27 @@ def write_onnx(path):
     make.set_model_props(model, {"min_samples": "400"})
     onnx.save(model, path)
     return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["audio.name=mel", "audio.pca=true"],
+            "audio.pca is True, but mel does not read it; leave",
+        ),
+        (["audio.name=vggish", "audio.normalize=false"], "audio.normalize is False, but vggish"),
+        (["audio.name=w2v", "audio.short_clips=zero"], "audio.short_clips is 'zero', but an enc"),
+        (["text.name=tiny", "text.max_tokens=9"], "text.max_tokens is 9, but tiny does not"),
+    ],
+)
+def test_a_setting_that_the_encoder_does_not_read_is_refused(settings, message):
+    config = make_config(apply_assignments({}, settings))
+
+    def make():
+        if settings[0].startswith("text"):
+            return build.text_encoder(config.text, train_texts=["so"])
+        return build.audio_encoder(config.audio)
+
+    with pytest.raises(ConfigError, match=message):
+        make()

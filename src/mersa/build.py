@@ -42,6 +42,7 @@ def text_encoder(
         if saved:
             return TinyText.load(saved)
         _refuse_layers(settings.layer, "text", "tiny")
+        _refuse_unread(settings, "text", "tiny", reads={"output"})
         return TinyText.learn(train_texts, output=settings.output)
     from mersa.encoders.text import TextEncoder
 
@@ -62,6 +63,8 @@ def audio_encoder(
     kind, _, argument = settings.name.partition(":")
     if kind in {"mel", "vggish", "onnx"}:
         _refuse_layers(settings.layer, "audio", kind)
+        reads = {"peak", "pca", "short_clips"} if kind == "vggish" else {"peak"}
+        _refuse_unread(settings, "audio", kind, reads=reads)
     if settings.name == "mel":
         from mersa.encoders.mel import LogMel
 
@@ -83,6 +86,12 @@ def audio_encoder(
         from mersa.encoders.onnx import OnnxEncoder
 
         return OnnxEncoder(saved / "model.onnx" if saved else Path(argument), peak=settings.peak)
+    _refuse_unread(
+        settings,
+        "audio",
+        "an encoder of Hugging Face",
+        reads={"revision", "layer", "peak", "normalize"},
+    )
     from mersa.encoders.speech import SpeechEncoder
 
     return SpeechEncoder(
@@ -157,6 +166,19 @@ def device(name: str) -> str:
             f"device {name!r} is not there: torch sees {count} CUDA devices; choose auto or cpu"
         )
     return name
+
+
+def _refuse_unread(
+    settings: TextSettings | AudioSettings, section: str, name: str, *, reads: set[str]
+) -> None:
+    """Refuse settings that this encoder would not read, so that none is set in vain."""
+    fields = type(settings).model_fields
+    for key in fields.keys() - reads - {"name", "layer", "live_dropout"}:  # told of elsewhere
+        value = getattr(settings, key)
+        if value != fields[key].default:
+            raise ConfigError(
+                f"{section}.{key} is {value!r}, but {name} does not read it; leave it unset"
+            )
 
 
 def _refuse_layers(layer: int | str, section: str, name: str) -> None:
