@@ -3,7 +3,8 @@ import json
 import pytest
 
 from mersa.errors import RunError
-from mersa.report import collect, score_cell, to_markdown, to_text
+from mersa.evaluation import score_cell
+from mersa.report import collect, to_markdown, to_text
 
 NOTE = (
     "57 test utterances in 11 groups (dialogues, else speakers, else utterances); "

@@ -5,6 +5,8 @@ Shapes: B utterances in a batch, Lt text frames, La audio frames, Dt and Da thei
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -73,6 +75,10 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def length(self, row: int) -> int:
+        """Return how many frames a row has, words and sound together."""
+        return len(self.text[row]) + len(self.audio[row])
+
     def batch(self, rows: Sequence[int]) -> Batch:
         """Pad these rows into one batch."""
         frames = [
@@ -121,7 +127,7 @@ def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterat
     for start in range(0, len(order), stretch):
         rows = order[start : start + stretch]
         if batch_size > 1:
-            rows.sort(key=lambda row: len(features.audio[row]) + len(features.text[row]))
+            rows.sort(key=features.length)
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     for number in random.permutation(len(batches)).tolist():
         yield features.batch(batches[number])
@@ -129,9 +135,7 @@ def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterat
 
 def sorted_batches(features: FeatureSet, batch_size: int) -> Iterator[Batch]:
     """Give every utterance once, by length, for answers that do not depend on the order."""
-    order = sorted(
-        range(len(features)), key=lambda row: len(features.audio[row]) + len(features.text[row])
-    )
+    order = sorted(range(len(features)), key=features.length)
     for start in range(0, len(order), batch_size):
         yield features.batch(order[start : start + batch_size])
 
@@ -155,7 +159,7 @@ def audio_items(manifest: Manifest, utterances: Sequence[Utterance]) -> dict[str
             continue
         if utterance.audio not in digests:
             try:
-                digests[utterance.audio] = content_hash(path)
+                digests[utterance.audio] = _content_hash(path)
             except AudioError as error:
                 raise AudioError(f"utterance {utterance.id!r}: {error}") from None
         span = f"{utterance.start_s}:{utterance.end_s}"
@@ -261,6 +265,20 @@ def _frames(
         loaded[items[utterance.id].key] if utterance.id in items else absent
         for utterance in utterances
     )
+
+
+def _content_hash(path: Path) -> str:
+    """Hash a recording once a process, since every fold and seed asks for it, unless it changes."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return content_hash(path)  # which tells what is wrong with it
+    return _hash_of(path, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, size: int, mtime_ns: int) -> str:
+    return content_hash(path)
 
 
 def _audio_loader(manifest: Manifest, utterance: Utterance) -> Callable[[], FloatArray]:

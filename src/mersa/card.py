@@ -6,6 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mersa.config import Config, to_toml
+from mersa.evaluation import score_cell
 
 WEIGHT_LICENCES: Mapping[str, str] = {
     "google-bert/bert-base-uncased": "Apache-2.0",
@@ -54,7 +55,7 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
     ]
     for part, scores in metrics["parts"].items():
         cells = [
-            _with_interval(scores, name)
+            score_cell(scores, name)
             for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
         ]
         lines.append(f"| {part} | {scores['n']} | {scores['groups']} | {' | '.join(cells)} |")
@@ -136,10 +137,3 @@ def _row(metrics: Mapping[str, Any]) -> str:
         return ""
     changes = ", ".join(metrics["row_changes"])
     return f" (row {metrics['row']}{', but other ' + changes if changes else ''})"
-
-
-def _with_interval(scores: Mapping[str, Any], name: str) -> str:
-    interval = scores["ci95"][name]
-    if interval is None:
-        return f"{scores[name]:.3f} (too few groups)"
-    return f"{scores[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -362,7 +362,7 @@ def predict(
             raise typer.Exit(2)
         sys.stderr.write(f"failed: {len(failures)} of {len(paths)}: {', '.join(failures)}\n")
         raise typer.Exit(1)
-    if not quiet and text is None and "text" in _modalities(recognizer):
+    if not quiet and text is None and "text" in recognizer.modalities:
         sys.stderr.write("no words were given, so the sound alone was judged; give --text\n")
 
 
@@ -391,7 +391,8 @@ def _contents(manifest: Any) -> str:
 
 
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: bool) -> None:
-    from mersa.report import COLUMNS, score_cell
+    from mersa.evaluation import score_cell
+    from mersa.report import COLUMNS
 
     if as_json:
         _print_json(metrics)
@@ -454,11 +455,6 @@ def _cache(folder: Path | None) -> Any:
             f"{place} is or lies below a file, but the cache is a folder; choose another --cache"
         )
     return FeatureCache(place)
-
-
-def _modalities(recognizer: Any) -> Sequence[str]:
-    reads: Sequence[str] = recognizer.modalities
-    return reads
 
 
 def _pairs(words: Sequence[str], option: str) -> dict[str, str]:

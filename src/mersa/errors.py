@@ -51,3 +51,8 @@ class MissingExtraError(MersaError, ImportError):
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs an optional part; install it: pip install 'mersa[{extra}]'")
+
+
+def first_line(error: Exception) -> str:
+    """Return what a library's error says first; its name if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -131,6 +131,18 @@ def interval_levels(num_groups: int, level: float = 0.95) -> tuple[float, float]
     return low, 1 - low
 
 
+def score_cell(scores: Mapping[str, Any], name: str) -> str:
+    """Write one score with its interval, or with its deviation over seeds."""
+    if "sd" in scores:
+        return f"{scores[name]:.3f} ± {scores['sd'][name]:.3f}"
+    if "ci95" not in scores:
+        return f"{scores[name]:.3f}"
+    interval = scores["ci95"][name]
+    if interval is None:
+        return f"{scores[name]:.3f} (too few groups)"
+    return f"{scores[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
 @dataclass(frozen=True)
 class _Tables:
     """Sums over the utterances of each group, from which every score follows.

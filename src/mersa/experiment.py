@@ -162,7 +162,7 @@ def evaluate(
         ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
         utterances = [by_id[id_] for id_ in ids]
         _check_labels(utterances, run, folder)
-        tested = _answers(run, manifest, utterances, "test", cache, device, progress)
+        tested = _answers(run, manifest, utterances, cache, device, progress)
         kept = runs.read_predictions(leaf).part("validation")
         both = concatenate([kept, tested])
         runs.write_predictions(leaf, both)
@@ -397,16 +397,16 @@ def _answers(
     run: runs.Run,
     manifest: Manifest,
     utterances: Sequence[Utterance],
-    part: str,
     cache: FeatureCache,
     device: str,
     progress: Progress,
 ) -> Predictions:
+    """Answer for test utterances."""
     features = _features(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
     if run.config.data.shuffle != "none":
         features = features.shuffled(run.config.data.shuffle, run.config.data.seed)
     probabilities = predict(run.network, features, device=torch.device(build.device(device)))
-    return _predictions(utterances, part, probabilities, run.labels)
+    return _predictions(utterances, "test", probabilities, run.labels)
 
 
 def _evaluate_elsewhere(
@@ -433,7 +433,6 @@ def _evaluate_elsewhere(
             runs.load_run(leaf, device=build.device(device)),
             manifest,
             selection.utterances,
-            "test",
             cache,
             device,
             progress,
@@ -499,10 +498,8 @@ def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress:
             f"{config.text.name}; give the aligned folder with --set text.name=FOLDER"
         )
     counts = Counter(folds[0].parts.values())
-    shares = {
-        name: float(np.mean([leaks(selection.utterances, fold).get(name, 0.0) for fold in folds]))
-        for name in leaks(selection.utterances, folds[0])
-    }
+    leaked = [leaks(selection.utterances, fold) for fold in folds]
+    shares = {name: float(np.mean([one.get(name, 0.0) for one in leaked])) for name in leaked[0]}
     shared = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
     progress.say(
         f"{len(folds)} fold{'s' if len(folds) > 1 else ''}; "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from mersa.errors import ManifestError
+from mersa.errors import ManifestError, first_line
 from mersa.files import write_whole
 
 
@@ -329,8 +329,9 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
-        first = str(error).partition("\n")[0]
-        raise ManifestError(f"{path} is not a Parquet file ({first}); save it again") from None
+        raise ManifestError(
+            f"{path} is not a Parquet file ({first_line(error)}); save it again"
+        ) from None
     cells = frame.astype(object).where(frame.notna(), "")
     return [
         {str(name): str(cell) for name, cell in row.items()} for row in cells.to_dict("records")

@@ -6,7 +6,7 @@ from typing import Any
 
 from mersa import runs
 from mersa.errors import RunError
-from mersa.evaluation import FEWEST_GROUPS
+from mersa.evaluation import FEWEST_GROUPS, score_cell
 
 COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
@@ -112,15 +112,3 @@ def _note(lines: Sequence[Mapping[str, Any]]) -> str:
         f"{lines[0]['n']} test utterances in {lines[0]['groups']} groups (dialogues, else "
         f"speakers, else utterances); {spread}."
     )
-
-
-def score_cell(line: Mapping[str, Any], name: str) -> str:
-    """Write one score with its interval, or with its deviation over seeds."""
-    if "sd" in line:
-        return f"{line[name]:.3f} ± {line['sd'][name]:.3f}"
-    if "ci95" not in line:
-        return f"{line[name]:.3f}"
-    interval = line["ci95"][name]
-    if interval is None:
-        return f"{line[name]:.3f} (too few groups)"
-    return f"{line[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

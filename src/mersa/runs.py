@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from mersa import __version__, build
 from mersa.config import Config, make_config, read_config, to_toml
-from mersa.emotions import LabelSet
+from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.encoders.base import Encoder
 from mersa.errors import EncoderError, RunError
 from mersa.evaluation import Predictions
@@ -37,6 +37,7 @@ from mersa.manifest import read_table, write_table
 
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
+_STATES = (STATE, REFIT_STATE)
 _FILES = (
     "config.toml",
     "parts.csv",
@@ -47,8 +48,7 @@ _FILES = (
     "predictions.csv",
     "README.md",
     "metrics.json",
-    STATE,
-    REFIT_STATE,
+    *_STATES,
 )
 _NEEDED = (  # what a finished leaf cannot do without
     "parts.csv",
@@ -104,8 +104,7 @@ def members(folder: Path) -> list[Path]:
 
 def is_finished(folder: Path) -> bool:
     """Return True if training of a leaf, or of a run with folds, ended and its files are there."""
-    needed = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
-    return all((folder / name).is_file() for name in needed)
+    return not _lacking(folder)
 
 
 @contextmanager
@@ -193,7 +192,7 @@ def check_same(
 
 def tidy(folder: Path) -> None:
     """Remove what a finished leaf does not need: stored states, and halves that a kill left."""
-    for name in (STATE, REFIT_STATE):
+    for name in _STATES:
         (folder / name).unlink(missing_ok=True)
     for partial in folder.rglob(".*.partial"):
         partial.unlink(missing_ok=True)
@@ -215,7 +214,7 @@ def begin(
     """
     config_text, parts_rows = to_toml(config), [{"id": i, "part": p} for i, p in parts.items()]
     check_same(folder, config, parts, data_sha256=data_sha256)
-    if is_finished(folder) or any((folder / name).is_file() for name in (STATE, REFIT_STATE)):
+    if is_finished(folder) or any((folder / name).is_file() for name in _STATES):
         return
     _remove(folder)
     write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
@@ -299,16 +298,12 @@ def check_finished(folder: Path) -> None:
     Raises:
         RunError: If it is unfinished.
     """
-    if not is_finished(folder):
+    lacking = _lacking(folder)
+    if lacking:
         raise RunError(
-            f"{folder} is unfinished (it has no {_lacks(folder)}); go on with: mersa train ... "
+            f"{folder} is unfinished (it has no {lacking[-1]}); go on with: mersa train ... "
             f"--out {folder}"
         )
-
-
-def _lacks(folder: Path) -> str:
-    names = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
-    return next(name for name in reversed(names) if not (folder / name).is_file())
 
 
 def bundled(leaf: Path, modality: str) -> Path | None:
@@ -332,8 +327,6 @@ def load_labels(folder: Path) -> LabelSet:
     Raises:
         RunError: If the file is missing or is not the one that `begin` wrote.
     """
-    from mersa.emotions import LABEL_SETS
-
     facts = read_json(folder / "labels.json")
     if not isinstance(facts.get("name"), str) or not isinstance(facts.get("labels"), list):
         raise RunError(
@@ -509,8 +502,14 @@ def _leaves(folder: Path) -> list[Path]:
     return [leaf for path in sorted(inner, key=_order) for leaf in _leaves(path)]
 
 
+def _lacking(folder: Path) -> list[str]:
+    """Return the files that a finished run, or one above its folds and seeds, would have here."""
+    needed = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
+    return [name for name in needed if not (folder / name).is_file()]
+
+
 def _has_state(leaf: Path) -> bool:
-    return any((leaf / name).is_file() for name in (STATE, REFIT_STATE, "metrics.json"))
+    return any((leaf / name).is_file() for name in (*_STATES, "metrics.json"))
 
 
 def _is_ours(path: Path) -> bool:

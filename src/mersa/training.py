@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mersa.batches import FeatureSet, epoch_batches, sorted_batches
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, RunError
+from mersa.errors import ConfigError, RunError, first_line
 from mersa.evaluation import Array, quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
@@ -272,7 +272,7 @@ def _load_state(
         TypeError,
         pickle.UnpicklingError,
     ) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
         raise RunError(
-            f"{path} does not hold the state of this fit ({first}); remove it to begin anew"
+            f"{path} does not hold the state of this fit ({first_line(error)}); remove it to "
+            "begin anew"
         ) from None

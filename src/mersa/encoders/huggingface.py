@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mersa.encoders.layout import first_line, weight_files
-from mersa.errors import EncoderError
+from mersa.encoders.layout import weight_files
+from mersa.errors import EncoderError, first_line
 
 HARMLESS_EXTRAS = {
     r"(^|\.)position_ids$": "positions 0, 1, 2, ..., which old checkpoints stored",

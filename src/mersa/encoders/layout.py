@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mersa.errors import EncoderError
+from mersa.errors import EncoderError, first_line
 from mersa.files import write_whole
 
 SPEECH_TYPES = ("wav2vec2", "hubert", "wavlm", "whisper")
@@ -157,11 +157,6 @@ def copy_model(source: Path, folder: Path) -> None:
             # Tied weights share memory, which safetensors does not write: each gets its own.
             own = {name: tensor.clone().contiguous() for name, tensor in _tensors(source)}
             save_file(own, partial, metadata={"format": "pt"})
-
-
-def first_line(error: Exception) -> str:
-    """Return what a library's error says first; its name if it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

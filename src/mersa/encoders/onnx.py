@@ -21,10 +21,9 @@ import torch
 
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.encoders.base import Encoded, Modality
-from mersa.encoders.layout import first_line
 from mersa.encoders.lengths import check_mono, encode_by_length, lengthen
 from mersa.encoders.level import check_peak, set_peak
-from mersa.errors import EncoderError, MissingExtraError
+from mersa.errors import EncoderError, MissingExtraError, first_line
 from mersa.files import write_whole
 
 _FLOAT = "tensor(float)"

@@ -24,10 +24,9 @@ from mersa.encoders.layout import (
     TOKENIZER_FILES,
     content_hash,
     copy_model,
-    first_line,
     read_config,
 )
-from mersa.errors import EncoderError, ShapeError
+from mersa.errors import EncoderError, ShapeError, first_line
 
 Output = Literal["frames", "pooler"]
 

@@ -26,7 +26,7 @@ from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.encoders.base import Encoded, Modality, pad
 from mersa.encoders.level import check_peak, set_peak
 from mersa.encoders.mel import HOP, WINDOW, mel_filters, mel_spectrum
-from mersa.errors import ConfigError, EncoderError
+from mersa.errors import ConfigError, EncoderError, first_line
 from mersa.files import write_whole
 
 ShortClips = Literal["silence", "zero"]
@@ -273,7 +273,7 @@ def _read(
     try:
         tensors = load_file(path) if path.suffix == ".safetensors" else _read_published(path)
     except (OSError, safetensors.SafetensorError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise EncoderError(
             f"{str(path)!r} cannot be read as weights ({reason}); download "
             f"{RELEASE}/{published} again, or save the encoder again"

@@ -14,7 +14,7 @@ from mersa.audio import SAMPLE_RATE, FloatArray, Source, from_array, read_audio
 from mersa.batches import FeatureSet
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
-from mersa.errors import AudioError, ConfigError, EncoderError, RunError
+from mersa.errors import AudioError, ConfigError, EncoderError, RunError, first_line
 from mersa.training import predict
 
 LONGEST_S = 300.0
@@ -192,8 +192,7 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
         raise EncoderError(
             f"{name!r} is no run folder here and could not be fetched from the Hugging Face Hub "
-            f"({first}); name a folder that mersa train made"
+            f"({first_line(error)}); name a folder that mersa train made"
         ) from None
