@@ -13,9 +13,9 @@ FLOORS = [
     # What goes wrong, files that are whole, the words, and the table of what was spoken.
     ["errors", "files", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
-    ["audio", "corpora.toy", "corpora.table", "corpora.place"],
+    ["audio", "corpora.release", "corpora.toy", "corpora.table", "corpora.place"],
     # How a corpus is cut into parts.
-    ["protocols", "selection"],
+    ["folds", "cuts", "protocols", "selection"],
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],

@@ -1,13 +1,15 @@
+import gc
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import pytest
 
 from mersa.emotions import LABEL_SETS
 from mersa.errors import ManifestError, ProtocolError
+from mersa.folds import Fold
 from mersa.manifest import Manifest, Utterance
-from mersa.protocols import Fold
-from mersa.selection import check_fold, counts_text, data_sha256, select
+from mersa.selection import check_fold, counts_text, data_sha256, learnable, select
 
 FOUR = LABEL_SETS["iemocap-4"]  # anger, happy (and excited), sad, neutral
 
@@ -152,3 +154,41 @@ def test_the_digest_does_not_tell_what_is_not_learnt_from():
 def test_counts_stand_in_the_order_of_their_names():
     assert counts_text({"happy": 5, "anger": 3}) == "anger 3, happy 5"
     assert counts_text({}) == ""
+
+
+PARTS_OF_SIX = Fold(
+    "fold-2",
+    {"0": "train", "1": "test", "2": "validation", "3": "train", "4": "test"},
+)
+SEEN = learnable(manifest("sad", "sad", "anger", "anger", "happy", "happy"), PARTS_OF_SIX, Path())
+
+
+def test_what_may_be_learnt_from_is_train_and_validation():
+    assert [one.id for one in SEEN.part("train")] == ["0", "3"]
+    assert [one.id for one in SEEN.part("validation")] == ["2"]
+
+
+@pytest.mark.parametrize("part", ["test", "", "Test"])
+def test_whoever_asks_for_the_test_part_before_evaluate_is_refused(part):
+    with pytest.raises(
+        ProtocolError, match=rf"the {part} part cannot be read .*with: mersa evaluate RUN"
+    ):
+        SEEN.part(part)
+
+
+def test_the_test_part_is_reached_by_no_way_round():
+    held = {id(one): one for one in gc_reachable(SEEN) if isinstance(one, Utterance)}
+
+    assert sorted(one.id for one in held.values()) == ["0", "2", "3"]
+
+
+def gc_reachable(root):
+    """Everything that a reference leads to, modules, classes and functions aside."""
+    seen, waiting = {}, [root]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen or isinstance(one, type | ModuleType | FunctionType):
+            continue
+        seen[id(one)] = one
+        waiting += gc.get_referents(one)
+    return list(seen.values())

@@ -33,7 +33,11 @@ Cache = Annotated[
 ]
 Protocol = Annotated[
     str | None,
-    typer.Option(help="official, speaker, paper, column:NAME or file:PATH."),
+    typer.Option(
+        help="auto (the default: official parts, else by session, speaker or dialogue), official, "
+        "leave-one-session-out, speaker, leave-one-speaker-out, dialogue, script-disjoint, "
+        "improvised, paper, column:NAME or file:PATH."
+    ),
 ]
 
 
@@ -243,8 +247,10 @@ def train(
     from mersa.experiment import train as run_training
 
     name = row.upper() if row else resolved.network.system
-    protocol_name = resolved.data.protocol.partition(":")[0]
-    folder = out or Path("runs") / f"{name}-{resolved.data.labels}-{protocol_name}"
+    kind = resolved.data.protocol.partition(":")[0]
+    folder = out or Path("runs") / "-".join(
+        [name, resolved.data.labels] + ([kind] if kind != "auto" else [])
+    )
     with _progress(quiet) as progress:
         metrics = run_training(
             manifest,

@@ -35,7 +35,12 @@ class DataSettings(Settings):
         description="iemocap-4, iemocap-6, meld-4, meld-7, all, or own words with commas",
     )
     protocol: str = Field(
-        "official", description="official, speaker, paper, column:NAME or file:PATH"
+        "auto",
+        description="auto, official, leave-one-session-out, speaker, leave-one-speaker-out, "
+        "dialogue, script-disjoint, improvised, paper, column:NAME or file:PATH",
+    )
+    folds: int | None = Field(
+        None, ge=2, description="of speaker and script-disjoint; at most five where not given"
     )
     seed: int = Field(
         0, ge=0, lt=2**32, description="of cuts and shuffles; train.seed moves neither"

@@ -32,13 +32,22 @@ from mersa.encoders.base import Encoder
 from mersa.encoders.cache import FeatureCache, Item
 from mersa.errors import ConfigError, RunError
 from mersa.evaluation import Predictions, concatenate, score
+from mersa.folds import Fold, leaks
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
 from mersa.paper import ROWS, find_row, row_changes
 from mersa.pooling import summarise
 from mersa.progress import Progress, Silent
-from mersa.protocols import Fold, cut, leaks
-from mersa.selection import Selection, check_fold, counts_text, data_sha256, select
+from mersa.protocols import choose, cut
+from mersa.selection import (
+    Learnable,
+    Selection,
+    check_fold,
+    counts_text,
+    data_sha256,
+    learnable,
+    select,
+)
 from mersa.training import fit, predict
 
 
@@ -77,10 +86,14 @@ def train(
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
     if selection.left_out:
         progress.say(f"left out: {counts_text(selection.left_out)}")
+    if config.data.protocol == "auto":
+        config = _with_protocol(config, choose(selection.utterances))
+        progress.say(f"protocol {config.data.protocol}, chosen by the columns of the manifest")
     folds = cut(
         selection.utterances,
         config.data.protocol,
         seed=config.data.seed,
+        folds=config.data.folds,
         validation_share=config.data.validation_share,
         validation_group=config.data.validation_group,
     )
@@ -99,7 +112,8 @@ def train(
         if not again:
             for leaf, seeded, fold in leaves:
                 runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
-        _tell(config, selection, folds, progress)
+        leaked = {fold.name: leaks(selection.utterances, fold) for fold in folds}
+        _tell(config, selection, folds, list(leaked.values()), progress)
         for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
             name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
             if runs.is_finished(leaf) and not again:
@@ -107,11 +121,13 @@ def train(
                 progress.say(f"{name}: finished before; --again trains it anew")
                 continue
             # What a user's mistake can stop comes first, so that it leaves the folder as it was.
-            ready = _prepare(seeded, selection, manifest, fold, cache, device, progress)
+            seen = learnable(selection.utterances, fold, manifest.folder)
+            ready = _prepare(seeded, labels, seen, cache, device, progress)
             if again and number == 1:
                 runs.clear(out)
             runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
-            _train_leaf(leaf, seeded, selection, fold, ready, device, name, progress)
+            facts = {"held_out": fold.held_out, "leaks": leaked[fold.name]}
+            _train_leaf(leaf, seeded, labels, seen, ready, facts, device, name, progress)
             del ready  # before the next one's frames are loaded
         return summarise(out)
 
@@ -250,18 +266,14 @@ class _Ready:
 
 def _prepare(
     config: Config,
-    selection: Selection,
-    manifest: Manifest,
-    fold: Fold,
+    labels: LabelSet,
+    seen: Learnable,
     cache: FeatureCache,
     device: str,
     progress: Progress,
 ) -> _Ready:
     """Build the encoders and the network, and encode train and validation."""
-    train_set, validation = (
-        [one for one in selection.utterances if fold.parts.get(one.id) == part]
-        for part in ("train", "validation")
-    )
+    train_set, validation = seen.part("train"), seen.part("validation")
     text: Encoder | None = None
     audio: Encoder | None = None
     if config.uses_text:
@@ -279,9 +291,9 @@ def _prepare(
                 "column of the recordings when preparing, or choose network.system=text"
             )
         audio = build.audio_encoder(config.audio, device=device)
-    network = _network(config, text, audio, selection.labels)
+    network = _network(config, text, audio, labels)
     features = [
-        _features(part, manifest, selection.labels, text, audio, cache, progress)
+        _features(part, seen.manifest, labels, text, audio, cache, progress)
         for part in (train_set, validation)
     ]
     if config.data.shuffle != "none":
@@ -293,7 +305,7 @@ def _prepare(
         features[0] = with_live_dropout(
             features[0],
             (live_text, text_items(train_set)) if live_text else None,
-            (live_audio, audio_items(manifest, train_set)) if live_audio else None,
+            (live_audio, audio_items(seen.manifest, train_set)) if live_audio else None,
         )
     return _Ready(text, audio, features[0], features[1], validation, network)
 
@@ -309,9 +321,10 @@ def _network(
 def _train_leaf(
     leaf: Path,
     config: Config,
-    selection: Selection,
-    fold: Fold,
+    labels: LabelSet,
+    seen: Learnable,
     ready: _Ready,
+    facts: Mapping[str, Any],
     device: str,
     name: str,
     progress: Progress,
@@ -333,9 +346,9 @@ def _train_leaf(
         on_progress=progress.task(f"training {name}"),
     )
     probabilities = predict(network, ready.validation, device=fabric.device)
-    answered = _predictions(ready.validated, "validation", probabilities, selection.labels)
+    answered = _predictions(ready.validated, "validation", probabilities, labels)
     if config.train.refit:
-        network = _network(config, ready.text, ready.audio, selection.labels)
+        network = _network(config, ready.text, ready.audio, labels)
         fit(
             network,
             ready.train.joined(ready.validation),
@@ -355,21 +368,21 @@ def _train_leaf(
         "row_changes": row_changes(config.row, config.model_dump()) if config.row else [],
         "system": config.network.system,
         "protocol": config.data.protocol,
-        "parts_sha256": fold.sha256(),
+        "parts_sha256": seen.fold.sha256(),
         "seed": config.train.seed,
-        "labels": list(selection.labels.labels),
+        "labels": list(labels.labels),
         "refit": config.train.refit,
         "trainable_parameters": num_trainable(network),
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
-        "counts": dict(Counter(fold.parts.values())),
-        "leaks": leaks(selection.utterances, fold),
+        "counts": dict(Counter(seen.fold.parts.values())),
+        **facts,
         "files_sha256": runs.seals(leaf),
         "parts": {"validation": score(answered)},
     }
     _finish(leaf, metrics)
     runs.tidy(leaf)
-    best = metrics["parts"]["validation"]  # type: ignore[index]
+    best = metrics["parts"]["validation"]
     progress.say(
         f"{name}: best epoch {result.best_epoch + 1} of {len(result.history)}, validation "
         f"macro F1 {best['macro_f1']:.3f}"
@@ -487,7 +500,17 @@ def _check_labels(utterances: Sequence[Utterance], run: runs.Run, folder: Path) 
             )
 
 
-def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress: Progress) -> None:
+def _with_protocol(config: Config, protocol: str) -> Config:
+    return config.model_copy(update={"data": config.data.model_copy(update={"protocol": protocol})})
+
+
+def _tell(
+    config: Config,
+    selection: Selection,
+    folds: Sequence[Fold],
+    leaked: Sequence[Mapping[str, float]],
+    progress: Progress,
+) -> None:
     if (
         config.row
         and ROWS[config.row].aligned
@@ -498,7 +521,6 @@ def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress:
             f"{config.text.name}; give the aligned folder with --set text.name=FOLDER"
         )
     counts = Counter(folds[0].parts.values())
-    leaked = [leaks(selection.utterances, fold) for fold in folds]
     shares = {name: float(np.mean([one.get(name, 0.0) for one in leaked])) for name in leaked[0]}
     shared = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
     progress.say(
@@ -506,6 +528,10 @@ def _tell(config: Config, selection: Selection, folds: Sequence[Fold], progress:
         f"train {counts['train']}, validation {counts['validation']}, test {counts['test']}"
         + (f"; test utterances whose ... is also in train: {shared}" if shared else "")
     )
+    apart = len(selection.utterances) - len(folds[0].parts)
+    if apart:
+        first = f" of {folds[0].name}" if folds[0].name else ""
+        progress.say(f"protocol {config.data.protocol} leaves {apart} utterances out{first}")
 
 
 def _devices(device: str) -> list[int] | int:

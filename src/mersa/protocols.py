@@ -5,40 +5,63 @@ there: where the corpus brings none, it is cut out of train by whole groups, nev
 Everything is drawn from utterances in sorted order, so a seed gives one cut on every machine.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from mersa import cuts
 from mersa.errors import ProtocolError
-from mersa.manifest import PARTS, Utterance, read_table
+from mersa.folds import Fold
+from mersa.manifest import PARTS, Utterance
 
-PROTOCOLS = ("official", "speaker", "paper", "column:NAME", "file:PATH")
-
-MOST_SPEAKER_FOLDS = 5
 MOST_DRAWS = 200
 """How many random cuts of validation are tried for one in which both sides hold every emotion."""
 
 
 @dataclass(frozen=True)
-class Fold:
-    """One cut of a corpus.
+class Protocol:
+    """A way of cutting.
 
     Attributes:
-        name: `fold-1`, ... or empty where the protocol gives one fold alone.
-        parts: Part of every utterance that belongs to one, by id, in sorted order.
+        summary: What it does.
+        keeps_apart: What train and test may not share: columns of `folds.SHARED`, `time` (stretches
+            of one recording that overlap) and `sound` (the same recording twice).
     """
 
-    name: str
-    parts: Mapping[str, str]
+    summary: str
+    keeps_apart: tuple[str, ...] = ()
 
-    def sha256(self) -> str:
-        """Return the digest that artefacts fitted on this cut are stamped with."""
-        lines = "".join(f"{id_},{part}\n" for id_, part in sorted(self.parts.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "auto": Protocol(
+        "official where the corpus has parts, else by session, else by speaker, else by dialogue"
+    ),
+    "official": Protocol("the parts that the corpus publishes"),
+    "leave-one-session-out": Protocol(
+        "a fold for each session, whose speakers are heard in no other",
+        ("session", "speaker", "time", "sound"),
+    ),
+    "speaker": Protocol("up to five folds; each speaker is tested once", ("speaker", "sound")),
+    "leave-one-speaker-out": Protocol("a fold for each speaker", ("speaker", "sound")),
+    "dialogue": Protocol("8:1:1 by whole dialogues", ("dialogue", "time", "sound")),
+    "script-disjoint": Protocol(
+        "up to five folds by script; train holds no script and no words of test",
+        ("script", "text", "sound"),
+    ),
+    "improvised": Protocol(
+        "improvised utterances alone, a fold for each session, else by speaker",
+        ("session", "speaker", "time", "sound"),
+    ),
+    "paper": Protocol(
+        "8:1:1 at random over utterances, stratified by emotion: shares all there is"
+    ),
+    "column:NAME": Protocol("a fold for each value of a column", ("sound",)),
+    "file:PATH": Protocol("parts by id, from a table with the columns id and part"),
+}
+"""Every protocol by name, the honest ones of each kind of corpus first."""
 
 
 def cut(
@@ -46,30 +69,25 @@ def cut(
     protocol: str,
     *,
     seed: int = 0,
+    folds: int | None = None,
     validation_share: float = 0.1,
     validation_group: str = "auto",
 ) -> list[Fold]:
     """Cut labelled utterances into folds.
 
-    * `official`: the parts that the manifest gives.
-    * `speaker`: up to five folds; each speaker is tested once, and never heard in training.
-    * `paper`: 8:1:1 at random over utterances, stratified by emotion. It shares speakers,
-      dialogues and sentences between the parts.
-    * `column:NAME`: a fold for each value of a column; its utterances are the test part.
-    * `file:PATH`: a table with the columns `id` and `part`; ids that it leaves out are not used.
-
     Args:
         utterances: What is left after unlabelled and left-out emotions are gone.
-        protocol: One of the above.
+        protocol: A name of `PROTOCOLS`.
         seed: Of every random draw.
+        folds: How many folds `speaker` and `script-disjoint` make; at most five if absent.
         validation_share: Share of the train groups (or utterances) that becomes validation.
         validation_group: `speaker`, `dialogue`, `session` or `utterance`: what stays whole when
             validation is cut; `auto` takes the widest of speaker, dialogue and utterance of which
-            train holds at least three.
+            train holds at least three, and for `script-disjoint` the script.
 
     Raises:
-        ProtocolError: If the protocol does not exist, the manifest lacks what it needs, or a part
-            comes out empty.
+        ProtocolError: If the protocol does not exist, the manifest lacks what it needs, there are
+            fewer groups than folds, or a part comes out empty.
     """
     ordered = sorted(utterances, key=lambda utterance: utterance.id)
     if not ordered:
@@ -77,176 +95,111 @@ def cut(
             "no labelled utterance is left to cut into parts; choose data.labels that the manifest "
             "holds"
         )
+    if protocol == "auto":
+        protocol = choose(ordered)
     kind, _, argument = protocol.partition(":")
-    if protocol == "official":
-        folds = [_official(ordered)]
-    elif protocol == "paper":
-        folds = [_paper(ordered, seed)]
-    elif kind == "file" and argument:
-        folds = [_from_file(ordered, Path(argument))]
-    elif kind == "column" and argument:
-        folds = _by_column(ordered, argument)
-    elif protocol == "speaker":
-        folds = _by_speaker(ordered, seed)
-    else:
+    ways: Mapping[str, Callable[[], list[Fold]]] = {
+        "official": lambda: [cuts.official(ordered)],
+        "leave-one-session-out": lambda: cuts.one_out(ordered, "session", protocol),
+        "speaker": lambda: cuts.by_speaker(ordered, seed, folds),
+        "leave-one-speaker-out": lambda: cuts.one_out(ordered, "speaker", protocol),
+        "dialogue": lambda: [cuts.by_dialogue(ordered, seed)],
+        "script-disjoint": lambda: cuts.script_disjoint(ordered, seed, folds),
+        "improvised": lambda: cuts.improvised(ordered, seed, folds),
+        "paper": lambda: [cuts.paper(ordered, seed)],
+        "column": lambda: cuts.one_out(ordered, argument, protocol),
+        "file": lambda: [cuts.from_file(ordered, Path(argument))],
+    }
+    if (
+        kind not in ways
+        or (":" in protocol) != (kind in ("column", "file"))
+        or protocol.endswith(":")
+    ):
         raise ProtocolError(
             f"protocol {protocol!r} does not exist; choose one of {', '.join(PROTOCOLS)}"
         )
+    by_script = protocol == "script-disjoint" and validation_group == "auto"
     return [
-        _checked(_with_validation(fold, ordered, seed, validation_share, validation_group))
-        for fold in folds
+        _checked(
+            _with_validation(fold, ordered, seed, validation_share, validation_group, by_script)
+        )
+        for fold in ways[kind]()
     ]
 
 
-def leaks(utterances: Sequence[Utterance], fold: Fold) -> dict[str, float]:
-    """Return the share of test utterances whose speaker, dialogue or text is also in train.
+def choose(utterances: Sequence[Utterance]) -> str:
+    """Return the protocol that a corpus asks for by the columns that it has.
 
-    Texts are compared in lower case without punctuation. A column that is empty throughout is left
-    out.
+    Raises:
+        ProtocolError: If it has neither parts nor enough sessions, speakers or dialogues.
     """
-    by_id = {utterance.id: utterance for utterance in utterances}
-    train = [by_id[id_] for id_, part in fold.parts.items() if part == "train"]
-    test = [by_id[id_] for id_, part in fold.parts.items() if part == "test"]
-    shares = {}
-    for name in ("speaker", "dialogue", "text"):
-        seen = {_key(utterance, name) for utterance in train} - {""}
-        if seen:
-            shares[name] = sum(_key(utterance, name) in seen for utterance in test) / len(test)
-    return shares
-
-
-def _official(ordered: Sequence[Utterance]) -> Fold:
-    parts = {utterance.id: utterance.part for utterance in ordered if utterance.part}
-    if not parts:
-        raise ProtocolError(
-            "protocol 'official' needs the column 'part', but it is empty; fill it with "
-            f"{', '.join(PARTS)}, or choose --protocol speaker"
-        )
-    return Fold("", parts)
-
-
-def _paper(ordered: Sequence[Utterance], seed: int) -> Fold:
-    from sklearn.model_selection import train_test_split
-
-    emotions = [utterance.emotion for utterance in ordered]
-    rarest, count = min(Counter(emotions).items(), key=lambda item: item[1])
-    if count < 10:
-        raise ProtocolError(
-            f"emotion {rarest!r} has {count} utterances, but protocol 'paper' cuts each emotion "
-            "8:1:1 and needs 10; leave it out of data.labels or choose another protocol"
-        )
-    ids = np.array([utterance.id for utterance in ordered])
-    train, rest, _, rest_emotions = train_test_split(
-        ids, emotions, test_size=0.2, random_state=seed, stratify=emotions
+    if {"train", "test"} <= {utterance.part for utterance in utterances}:
+        return "official"
+    sessions = {utterance.session for utterance in utterances} - {""}
+    homes = {(utterance.speaker, utterance.session) for utterance in utterances}
+    speakers = {utterance.speaker for utterance in utterances} - {""}
+    if len(sessions) >= 3 and len(homes) == len(speakers):
+        return "leave-one-session-out"
+    if len(speakers) >= 3:
+        return "speaker"
+    dialogues = {utterance.dialogue for utterance in utterances} - {""}
+    if len(dialogues) >= 10:
+        return "dialogue"
+    raise ProtocolError(
+        f"no honest protocol fits: the manifest names no parts, {len(speakers)} speakers (3 are "
+        f"needed) and {len(dialogues)} dialogues (10 are needed); fill the column 'speaker' or "
+        "'part', or choose --protocol paper, which shares speakers between train and test"
     )
-    validation, test = train_test_split(
-        rest, test_size=0.5, random_state=seed, stratify=rest_emotions
-    )
-    part_of = dict.fromkeys(train, "train")
-    part_of |= dict.fromkeys(validation, "validation") | dict.fromkeys(test, "test")
-    return Fold("", {str(id_): part_of[id_] for id_ in ids})
 
 
-def _from_file(ordered: Sequence[Utterance], path: Path) -> Fold:
-    if not path.is_file():
-        raise ProtocolError(
-            f"protocol 'file:{path}' names a file that is not there; name a table with the columns "
-            "'id' and 'part'"
-        )
-    rows = read_table(path)
-    if not rows or not {"id", "part"} <= set(rows[0]):
-        found = ", ".join(rows[0]) if rows else "no rows"
-        raise ProtocolError(f"{path} has {found}, but the columns 'id' and 'part' are needed")
-    known = {utterance.id for utterance in ordered}
-    named = [row["id"] for row in rows]
-    twice = next((id_ for id_, count in Counter(named).items() if count > 1), None)
-    if twice is not None:
-        raise ProtocolError(f"{path} names {twice!r} more than once; give each id one part")
-    parts = {row["id"]: row["part"] for row in rows if row["part"]}
-    if not parts:
-        raise ProtocolError(
-            f"{path} gives no utterance a part; write {', '.join(PARTS)} into its column 'part'"
-        )
-    wrong = sorted(set(parts.values()).difference(PARTS))
-    if wrong:
-        raise ProtocolError(f"{path} has part {wrong[0]!r}; parts are {', '.join(PARTS)}")
-    if not known & set(parts):
-        raise ProtocolError(
-            f"{path} names no utterance of this manifest (its first id is {next(iter(parts))!r}, "
-            f"the manifest's {ordered[0].id!r}); give the parts of this corpus"
-        )
-    return Fold("", {id_: parts[id_] for id_ in sorted(known & set(parts))})
-
-
-def _by_column(ordered: Sequence[Utterance], column: str) -> list[Fold]:
-    values = {utterance.id: utterance.column(column) for utterance in ordered}
-    names = sorted(set(values.values()) - {""}, key=_natural)
-    if len(names) < 2:
-        known = sorted({name for utterance in ordered for name in utterance.extras})
-        raise ProtocolError(
-            f"protocol 'column:{column}' needs at least two values in the column {column!r}, but "
-            f"{len(names)} stand there; the manifest's extra columns are "
-            f"{', '.join(known) or 'none'}"
-        )
-    return [
-        Fold(
-            f"fold-{number}",
-            {id_: "test" if value == name else "train" for id_, value in values.items() if value},
-        )
-        for number, name in enumerate(names, start=1)
-    ]
-
-
-def _by_speaker(ordered: Sequence[Utterance], seed: int) -> list[Fold]:
-    from sklearn.model_selection import GroupKFold
-
-    spoken = [utterance for utterance in ordered if utterance.speaker]
-    speakers = [utterance.speaker for utterance in spoken]
-    if len(set(speakers)) < 3:
-        raise ProtocolError(
-            f"protocol 'speaker' needs at least three speakers in the column 'speaker', but "
-            f"{len(set(speakers))} stand there; fill the column or choose another protocol"
-        )
-    splitter = GroupKFold(
-        min(MOST_SPEAKER_FOLDS, len(set(speakers))), shuffle=True, random_state=seed
-    )
-    folds = []
-    for number, (_, test) in enumerate(splitter.split(spoken, groups=speakers), start=1):
-        tested = set(test.tolist())
-        parts = {
-            utterance.id: "test" if index in tested else "train"
-            for index, utterance in enumerate(spoken)
-        }
-        folds.append(Fold(f"fold-{number}", parts))
-    return folds
+def keeps_apart(protocol: str) -> tuple[str, ...]:
+    """Return what train and test may not share under a protocol (see `Protocol`)."""
+    kind, _, argument = protocol.partition(":")
+    if kind == "column":
+        return (argument, *PROTOCOLS["column:NAME"].keeps_apart)
+    return () if kind == "file" else PROTOCOLS[kind].keeps_apart
 
 
 def _with_validation(
-    fold: Fold, ordered: Sequence[Utterance], seed: int, share: float, group: str
+    fold: Fold,
+    ordered: Sequence[Utterance],
+    seed: int,
+    share: float,
+    group: str,
+    by_script: bool,
 ) -> Fold:
     """Cut validation out of train by whole groups, if the fold has none."""
     if "validation" in fold.parts.values():
         return fold
     train = [utterance for utterance in ordered if fold.parts.get(utterance.id) == "train"]
     column = _widest(train) if group == "auto" else "id" if group == "utterance" else group
-    groups = sorted({utterance.column(column) for utterance in train} - {""})
+    group_of = {utterance.id: utterance.column(column) for utterance in train}
+    scripts = {utterance.id: cuts.script_key(utterance) for utterance in train}
+    if by_script and len(set(scripts.values())) >= 3:
+        group_of = scripts
+    groups = sorted(set(group_of.values()) - {""})
     if len(groups) < 2:
         raise ProtocolError(
             f"validation is cut out of train by {column!r}, but train{_of(fold)} has "
             f"{len(groups)} of them; choose another data.validation_group"
         )
-    chosen = _draw(train, column, groups, share, seed)
+    chosen = _draw(train, group_of, groups, share, seed)
     return Fold(
         fold.name,
         {
             id_: "validation" if part == "train" and id_ in chosen else part
             for id_, part in fold.parts.items()
         },
+        fold.held_out,
     )
 
 
 def _draw(
-    train: Sequence[Utterance], column: str, groups: Sequence[str], share: float, seed: int
+    train: Sequence[Utterance],
+    group_of: Mapping[str, str],
+    groups: Sequence[str],
+    share: float,
+    seed: int,
 ) -> set[str]:
     """Draw groups until both sides hold every emotion; return the drawn ids.
 
@@ -258,8 +211,8 @@ def _draw(
     best: tuple[int, set[str]] | None = None
     for _ in range(MOST_DRAWS):
         drawn = set(random.choice(groups, size=num_drawn, replace=False).tolist())
-        inside = [utterance for utterance in train if utterance.column(column) in drawn]
-        outside = [utterance for utterance in train if utterance.column(column) not in drawn]
+        inside = [utterance for utterance in train if group_of[utterance.id] in drawn]
+        outside = [utterance for utterance in train if group_of[utterance.id] not in drawn]
         missed = sum(
             len(emotions - {utterance.emotion for utterance in side}) for side in (inside, outside)
         )
@@ -290,18 +243,3 @@ def _checked(fold: Fold) -> Fold:
 
 def _of(fold: Fold) -> str:
     return f" of {fold.name}" if fold.name else ""
-
-
-def _key(utterance: Utterance, name: str) -> str:
-    value = utterance.column(name)
-    if name != "text":
-        return value
-    return " ".join("".join(c if c.isalnum() else " " for c in value.lower()).split())
-
-
-def _natural(value: str) -> tuple[int, float, str]:
-    """Sort numbers by size and before words."""
-    try:
-        return (0, float(value), value)
-    except ValueError:
-        return (1, 0.0, value)

@@ -1,15 +1,19 @@
-"""Which utterances of a manifest a label set can use."""
+"""Which utterances of a manifest a label set can use, and which of them a training may see."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mersa.emotions import WORDS, LabelSet
 from mersa.errors import ManifestError, ProtocolError
+from mersa.folds import Fold
 from mersa.manifest import Manifest, Utterance
-from mersa.protocols import Fold
+
+LEARNABLE = ("train", "validation")
+"""The parts that a training sees."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,46 @@ def select(
                 f"{', '.join(held)}, so choose other data.labels"
             )
     return Selection(tuple(kept), labels, left_out)
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """What may be learnt from and chosen by: the train and validation part of a fold.
+
+    The test part is not in it, so nothing that is handed this can read it.
+
+    Attributes:
+        fold: The cut; of the test part it knows the ids.
+        manifest: The utterances of train and validation, and no others.
+    """
+
+    fold: Fold
+    manifest: Manifest
+
+    def part(self, name: str) -> tuple[Utterance, ...]:
+        """Return the utterances of `train` or `validation`.
+
+        Raises:
+            ProtocolError: If it is another part; the test part is read by `mersa evaluate` alone.
+        """
+        if name not in LEARNABLE:
+            raise ProtocolError(
+                f"the {name} part cannot be read before the training has ended, since it would "
+                "then choose what it is to judge; read it once with: mersa evaluate RUN"
+            )
+        return tuple(one for one in self.manifest if self.fold.parts[one.id] == name)
+
+
+def learnable(utterances: Iterable[Utterance], fold: Fold, folder: Path) -> Learnable:
+    """Leave the test part of a fold out, and what belongs to no part.
+
+    Args:
+        utterances: Those of the selection.
+        fold: The cut.
+        folder: What audio paths start from.
+    """
+    kept = [one for one in utterances if fold.parts.get(one.id) in LEARNABLE]
+    return Learnable(fold, Manifest(tuple(kept), folder))
 
 
 def check_fold(fold: Fold, selection: Selection) -> None:
