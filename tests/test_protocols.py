@@ -552,7 +552,6 @@ def test_train_validation_and_test_are_there_in_every_fold(protocol):
 @pytest.mark.parametrize(
     ("changes", "chosen"),
     [
-        ({"part": "train"}, "leave-one-session-out"),  # one part alone is no cut
         ({}, "leave-one-session-out"),
         ({"session": ""}, "speaker"),
         ({"session": "", "speaker": "Ann"}, "dialogue"),
@@ -567,6 +566,13 @@ def test_the_protocol_is_chosen_by_the_columns_that_are_filled(changes, chosen):
 
 def test_published_parts_come_before_all():
     assert choose(OFFICIAL) == "official"
+
+
+def test_parts_that_do_not_suffice_are_not_passed_over_in_silence():
+    made = [replace(one, part="train") for one in IEMOCAP_LIKE]
+
+    with pytest.raises(ProtocolError, match="the test part is empty; choose another protocol"):
+        cut(made, "auto")
 
 
 def test_sessions_that_share_speakers_are_not_taken_for_speaker_independent():

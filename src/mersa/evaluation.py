@@ -3,15 +3,11 @@
 Accuracy is the share of right answers; the field calls it WA. Balanced accuracy is the mean of the
 recalls of the emotions; the field calls it UA or UAR. Some papers exchange the two names.
 
-Intervals come from a bootstrap over whole groups (dialogues, else speakers), since utterances of
-one dialogue are not independent. With few groups a percentile interval is too narrow, so its levels
-are widened as Student's t asks (Hesterberg 2015, "What Teachers Should Know About the Bootstrap",
-Sec. 4.3: expanded percentile interval); below `FEWEST_GROUPS` no interval is given.
+Intervals come from a bootstrap over whole groups (dialogues, else speakers); `bootstrap` says how.
 
 Shapes: N utterances, C labels, G groups, B bootstrap draws.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +15,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mersa.bootstrap import DRAWS as DRAWS
+from mersa.bootstrap import FEWEST_GROUPS as FEWEST_GROUPS
+from mersa.bootstrap import Array as Array
+from mersa.bootstrap import group_weights, interval
+from mersa.bootstrap import interval_levels as interval_levels
+from mersa.bootstrap import seed_interval as seed_interval
 from mersa.errors import RunError, ShapeError
 
 IntArray = npt.NDArray[np.int64]
-Array = npt.NDArray[np.float64]
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
 CALIBRATION_BINS = 15
-FEWEST_GROUPS = 8
-DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,51 @@ class Predictions:
         )
 
 
+@dataclass(frozen=True)
+class Tables:
+    """Sums over the utterances of each group, from which every score follows.
+
+    Attributes:
+        confusion: (G, C, C), rows truth, columns prediction.
+        bins: (G, bins, 3): count, right answers and summed confidence in each bin of confidence.
+    """
+
+    confusion: Array
+    bins: Array
+
+    def scores(self) -> dict[str, float]:
+        """Return every score of all groups together."""
+        values = _scores(self.confusion.sum(0)[None], self.bins.sum(0)[None])
+        return {name: float(values[name][0]) for name in SCORES}
+
+    def drawn(self, weights: Array) -> Mapping[str, Array]:
+        """Return every score of each draw, (B,), for how often it holds each group, (B, G)."""
+        num_groups, num_labels, _ = self.confusion.shape
+        confusion = weights @ self.confusion.reshape(num_groups, -1)
+        bins = weights @ self.bins.reshape(num_groups, -1)
+        return _scores(
+            confusion.reshape(-1, num_labels, num_labels), bins.reshape(-1, CALIBRATION_BINS, 3)
+        )
+
+
+def group_tables(predictions: Predictions) -> Tables:
+    """Sum the answers of each group, in sorted order of the groups.
+
+    A bin of confidence is closed below and open above; the last one holds 1 too.
+    """
+    num_labels = len(predictions.labels)
+    names, group = np.unique(np.array(predictions.groups, dtype=object), return_inverse=True)
+    answer = predictions.probabilities.argmax(1)
+    confidence = predictions.probabilities.max(1)
+    confusion = np.zeros((len(names), num_labels, num_labels))
+    np.add.at(confusion, (group, predictions.truth, answer), 1)
+    place = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    bins = np.zeros((len(names), CALIBRATION_BINS, 3))
+    right = answer == predictions.truth
+    np.add.at(bins, (group, place), np.stack([np.ones(len(right)), right, confidence], axis=1))
+    return Tables(confusion, bins)
+
+
 def concatenate(several: Sequence[Predictions]) -> Predictions:
     """Put the rows of several runs, as of the folds of one protocol, one after the other."""
     if len({one.labels for one in several}) > 1:
@@ -86,17 +130,16 @@ def score(predictions: Predictions, *, draws: int = DRAWS, seed: int = 0) -> dic
         `confusion` (rows truth, columns prediction) and `majority` (the same scores for always
         answering the commonest label). A label without an utterance is left out of the means.
     """
-    tables = _group_tables(predictions)
-    values = _scores(tables.confusion.sum(0)[None], tables.bins.sum(0)[None])
+    tables = group_tables(predictions)
+    values = tables.scores()
     confusion = tables.confusion.sum(0)
-    result: dict[str, Any] = {"n": len(predictions.ids), "groups": len(tables.confusion)}
-    result |= {name: float(values[name][0]) for name in SCORES}
+    result: dict[str, Any] = {"n": len(predictions.ids), "groups": len(tables.confusion)} | values
     counts = confusion.sum(1)
     result["recall"] = {
         label: float(confusion[row, row] / counts[row]) if counts[row] else None
         for row, label in enumerate(predictions.labels)
     }
-    result["ci95"] = _intervals(tables, draws, seed)
+    result["ci95"] = _intervals(tables, values, draws, seed)
     result["confusion"] = confusion.astype(int).tolist()
     result["majority"] = _majority(counts)
     return result
@@ -114,21 +157,7 @@ def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:
         ("",) * len(truth),
         tuple(map(str, range(probabilities.shape[1]))),
     )
-    tables = _group_tables(predictions)
-    values = _scores(tables.confusion, tables.bins)
-    return {name: float(values[name][0]) for name in SCORES}
-
-
-def interval_levels(num_groups: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentiles whose bootstrap interval covers `level` with this many groups.
-
-    Below `FEWEST_GROUPS` groups there are none that do.
-    """
-    from scipy import stats
-
-    t = stats.t.ppf(0.5 + level / 2, num_groups - 1)
-    low = float(stats.norm.cdf(-math.sqrt(num_groups / (num_groups - 1)) * t))
-    return low, 1 - low
+    return group_tables(predictions).scores()
 
 
 def score_cell(scores: Mapping[str, Any], name: str) -> str:
@@ -141,33 +170,6 @@ def score_cell(scores: Mapping[str, Any], name: str) -> str:
     if interval is None:
         return f"{scores[name]:.3f} (too few groups)"
     return f"{scores[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """Sums over the utterances of each group, from which every score follows.
-
-    Attributes:
-        confusion: (G, C, C), rows truth, columns prediction.
-        bins: (G, bins, 3): count, right answers and confidence in each bin of confidence.
-    """
-
-    confusion: Array
-    bins: Array
-
-
-def _group_tables(predictions: Predictions) -> _Tables:
-    num_labels = len(predictions.labels)
-    names, group = np.unique(np.array(predictions.groups, dtype=object), return_inverse=True)
-    answer = predictions.probabilities.argmax(1)
-    confidence = predictions.probabilities.max(1)
-    confusion = np.zeros((len(names), num_labels, num_labels))
-    np.add.at(confusion, (group, predictions.truth, answer), 1)
-    place = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    bins = np.zeros((len(names), CALIBRATION_BINS, 3))
-    right = answer == predictions.truth
-    np.add.at(bins, (group, place), np.stack([np.ones(len(right)), right, confidence], axis=1))
-    return _Tables(confusion, bins)
 
 
 def _scores(confusion: Array, bins: Array) -> Mapping[str, Array]:
@@ -192,20 +194,18 @@ def _scores(confusion: Array, bins: Array) -> Mapping[str, Array]:
     }
 
 
-def _intervals(tables: _Tables, draws: int, seed: int) -> dict[str, list[float] | None]:
+def _intervals(
+    tables: Tables, values: Mapping[str, float], draws: int, seed: int
+) -> dict[str, list[float] | None]:
     num_groups = len(tables.confusion)
     if num_groups < FEWEST_GROUPS:
         return dict.fromkeys(SCORES)
-    random = np.random.default_rng(seed)
-    weights = random.multinomial(num_groups, np.full(num_groups, 1 / num_groups), size=draws)
-    shape = tables.confusion.shape[1:]
-    confusion = (weights @ tables.confusion.reshape(num_groups, -1)).reshape(draws, *shape)
-    bins = (weights @ tables.bins.reshape(num_groups, -1)).reshape(draws, CALIBRATION_BINS, 3)
-    levels = interval_levels(num_groups)
-    return {
-        name: [float(bound) for bound in np.quantile(values, levels)]
-        for name, values in _scores(confusion, bins).items()
+    drawn = tables.drawn(group_weights(num_groups, draws, seed))
+    bounds = {
+        name: interval(drawn[name], num_groups, bias=float(drawn[name].mean() - values[name]))
+        for name in SCORES
     }
+    return {name: [max(low, 0.0), min(high, 1.0)] for name, (low, high) in bounds.items()}
 
 
 def _majority(counts: Array) -> dict[str, float]:

@@ -133,7 +133,7 @@ def choose(utterances: Sequence[Utterance]) -> str:
     Raises:
         ProtocolError: If it has neither parts nor enough sessions, speakers or dialogues.
     """
-    if {"train", "test"} <= {utterance.part for utterance in utterances}:
+    if any(utterance.part for utterance in utterances):
         return "official"
     sessions = {utterance.session for utterance in utterances} - {""}
     homes = {(utterance.speaker, utterance.session) for utterance in utterances}
