@@ -26,7 +26,8 @@ FLOORS = [
     ["batches", "evaluation", "training", "card", "runs"],
     ["pooling", "experiment", "report"],
     # Use.
-    ["recognize.recognizer", "recognize.formats", "cli"],
+    ["recognize.recognizer", "recognize.formats"],
+    ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -3,7 +3,7 @@ import pytest
 from mersa.config import make_config
 from mersa.emotions import LABEL_SETS
 from mersa.errors import ConfigError
-from mersa.paper import ROWS, TABLE_I, TABLE_II, find_row
+from mersa.paper import ROWS, TABLE_I, TABLE_II, beside_table, find_row
 
 PRINTED = {  # accuracy and F1, copied from the paper by hand
     "III.1": (0.616, 0.612),
@@ -115,3 +115,40 @@ def test_a_row_is_found_in_any_case(name):
 def test_a_row_that_does_not_exist_is_told(name):
     with pytest.raises(ConfigError, match=rf"row '{name}' does not exist; .*III\.1.*mersa rows"):
         find_row(name)
+
+
+IEMOCAP = {
+    **{"neutral": 1708, "frustrated": 1849, "sad": 1084},
+    **{"anger": 1103, "excited": 1041, "happy": 595},
+}
+
+
+def test_the_exchanged_names_of_table_i_are_told():
+    table = beside_table("iemocap", {"all": IEMOCAP})
+
+    assert table.notes == (
+        "neutral and frustrated are exchanged in print (neutral is 1,708, frustrated 1,849)",
+        "sad and anger are exchanged in print (sad is 1,084, anger 1,103)",
+    )
+    lines = table.text().splitlines()
+    assert lines[0] == "Table I of the paper beside the corpus"
+    assert lines[2].split() == ["neutral", "1,849", "1,708"]
+    assert lines[8].split() == ["sum", "7,380", "7,380"]
+
+
+def test_a_table_that_is_right_has_no_notes():
+    assert beside_table("iemocap", {"all": TABLE_I}).notes == ()
+
+
+def test_table_ii_is_the_train_part_of_meld():
+    held = {
+        "train": dict(TABLE_II),
+        "test": dict.fromkeys(TABLE_II, 7),
+        "all": {word: number + 7 for word, number in TABLE_II.items()},
+    }
+
+    table = beside_table("meld", held)
+
+    assert table.notes == ("what is printed is the train part alone",)
+    assert table.text().splitlines()[1].split() == ["printed", "train", "test", "all"]
+    assert ["surprise", "1,205", "1,205", "7", "1,212"] in map(str.split, table.text().splitlines())

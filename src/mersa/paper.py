@@ -6,6 +6,7 @@ Numbers stand here as printed, errors included; `docs/paper.md` lists the errors
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from mersa.config import System
@@ -77,6 +78,71 @@ TABLE_II: Mapping[str, int] = {
     "fear": 268,
 }
 """MELD as printed (joy is `happy` here). These are the counts of the train part alone."""
+
+
+@dataclass(frozen=True)
+class CorpusTable:
+    """One of the paper's tables of counts beside what a corpus holds.
+
+    Attributes:
+        name: `Table I` or `Table II`.
+        printed: Utterances by emotion, as printed.
+        counts: Utterances by emotion, for each column's name (a part, or `all`).
+        notes: What is wrong in print, a sentence each.
+    """
+
+    name: str
+    printed: Mapping[str, int]
+    counts: Mapping[str, Mapping[str, int]]
+    notes: tuple[str, ...]
+
+    def text(self) -> str:
+        """Return an aligned table, the notes beneath it."""
+        lines = [("", "printed", *self.counts)]
+        lines += [
+            (
+                emotion,
+                f"{number:,}",
+                *(f"{held.get(emotion, 0):,}" for held in self.counts.values()),
+            )
+            for emotion, number in self.printed.items()
+        ]
+        sums = [sum(held.get(word, 0) for word in self.printed) for held in self.counts.values()]
+        lines.append(("sum", f"{sum(self.printed.values()):,}", *(f"{one:,}" for one in sums)))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(
+                [line[0].ljust(widths[0])]
+                + [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+            )
+            for line in lines
+        ]
+        return "\n".join([f"{self.name} of the paper beside the corpus", *table, *self.notes])
+
+
+def beside_table(corpus: str, counts: Mapping[str, Mapping[str, int]]) -> CorpusTable:
+    """Put the paper's table of a corpus beside its counts, and name what is exchanged in print.
+
+    Args:
+        corpus: `iemocap` (Table I) or `meld` (Table II).
+        counts: Utterances by emotion word, for each part and for `all`.
+    """
+    name, printed = {"iemocap": ("Table I", TABLE_I), "meld": ("Table II", TABLE_II)}[corpus]
+    true = counts["all"]
+    notes = [
+        f"{one} and {other} are exchanged in print "
+        f"({one} is {true[one]:,}, {other} {true[other]:,})"
+        for one, other in combinations(printed, 2)
+        if printed[one] != printed[other]
+        and (printed[one], printed[other]) == (true.get(other), true.get(one))
+    ]
+    notes += [
+        f"what is printed is the {part} part alone"
+        for part, held in counts.items()
+        if part != "all" and all(held.get(word) == number for word, number in printed.items())
+    ]
+    return CorpusTable(name, printed, counts, tuple(notes))
+
 
 _LINES: tuple[tuple[str, str, System, str, bool], ...] = (
     ("SERVER", "VGGish and BERT", "server", "vggish", False),

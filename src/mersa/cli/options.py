@@ -1,0 +1,70 @@
+"""Options that mean the same for every verb, and what they open."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but results and errors.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder of encoded frames; default: the user's cache folder.")
+]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        help="auto (the default: official parts, else by session, speaker or dialogue), official, "
+        "leave-one-session-out, speaker, leave-one-speaker-out, dialogue, script-disjoint, "
+        "improvised, paper, column:NAME or file:PATH."
+    ),
+]
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def progress_bars(quiet: bool) -> Any:
+    """Return bars on standard error, or silence."""
+    import logging
+    from contextlib import nullcontext
+
+    if not quiet:  # what the package logs, as that weights are being fetched
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("mersa").setLevel(logging.INFO)
+
+    from mersa.progress import Bars, Silent
+
+    return nullcontext(Silent()) if quiet else Bars()
+
+
+def feature_cache(folder: Path | None) -> Any:
+    """Return the cache of frames that the user chose, or the user's own."""
+    from platformdirs import user_cache_path
+
+    from mersa.encoders.cache import FeatureCache
+    from mersa.errors import ConfigError
+
+    place = folder or user_cache_path("mersa") / "features"
+    if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+        raise ConfigError(
+            f"{place} is or lies below a file, but the cache is a folder; choose another --cache"
+        )
+    return FeatureCache(place)
+
+
+def pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """Read `name=value` words."""
+    from mersa.errors import ConfigError
+
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise ConfigError(f"{option} {word!r} is not a pair; write it as name=value")
+        pairs[name.strip()] = value.strip()
+    return pairs
