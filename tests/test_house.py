@@ -13,7 +13,9 @@ FLOORS = [
     # What goes wrong, files that are whole, the words, and the table of what was spoken.
     ["errors", "files", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
-    ["audio", "corpora.release", "corpora.toy", "corpora.table", "corpora.place"],
+    ["audio", "corpora.toy", "corpora.table", "corpora.place"],
+    ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
+    ["corpora.ravdess", "corpora.emodb", "corpora.nemo", "corpora.cremad"],
     # How a corpus is cut into parts.
     ["folds", "cuts", "protocols", "selection"],
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
@@ -38,7 +40,7 @@ MODULES = sorted(
 )
 
 LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files"))]
-LIGHT += [f"mersa.corpora.{name}" for name in ("toy", "table", "place")]
+LIGHT += [f"mersa.corpora.{name}" for name in ("toy", "table", "place", "iemocap", "ravdess", "nemo")]
 
 
 def imported_by(name):

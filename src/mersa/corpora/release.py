@@ -7,6 +7,7 @@ from pathlib import Path
 from mersa.errors import CorpusError
 
 _LOGGER = logging.getLogger(__name__)
+_MOST_NAMED = 24  # differences that one sentence names
 
 
 def check_folder(root: Path, corpus: str, remedy: str) -> None:
@@ -48,6 +49,9 @@ def compare_counts(
     ]
     if not differences:
         return
+    if len(differences) > _MOST_NAMED:
+        rest = len(differences) - _MOST_NAMED
+        differences = [*differences[:_MOST_NAMED], f"and {rest} more"]
     message = f"{corpus} at {root} differs from its release: {', '.join(differences)}"
     if strict:
         raise CorpusError(
