@@ -1,4 +1,5 @@
 import csv
+import importlib
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ import soundfile
 
 from mersa import __version__
 from mersa.manifest import read_manifest
+
+sys.path.append(str(Path(__file__).parent / "corpora"))
+release = importlib.import_module("iemocap_release")
 
 VERBS = ("prepare", "encode", "rows", "train", "evaluate", "report", "predict", "bundle")
 
@@ -502,10 +507,10 @@ def test_a_mistake_is_corrected_in_the_same_folder(
         (("encode", "MANIFEST", "--text", "tiny"), "learns its vocabulary from a train part"),
         (("prepare", "iemocop"), "corpus 'iemocop' is not known"),
         (("prepare", "table"), "prepare table needs the table"),
-        (("prepare", "toy", "MANIFEST"), "prepare toy takes --out alone; leave the other options"),
-        (("prepare", "toy", "--columns", "text=words"), "prepare toy takes --out alone"),
-        (("prepare", "toy", "--map", "rage=anger"), "prepare toy takes --out alone"),
-        (("prepare", "toy", "--root", "ABSENT"), "prepare toy takes --out alone"),
+        (("prepare", "toy", "MANIFEST"), "prepare toy takes --out alone; leave the folder out"),
+        (("prepare", "toy", "--columns", "text=words"), "go with prepare table alone; toy needs none"),
+        (("prepare", "toy", "--map", "rage=anger"), "go with prepare table alone; toy needs none"),
+        (("prepare", "toy", "--root", "ABSENT"), "go with prepare table alone; toy needs none"),
         (("prepare", "table", "MANIFEST", "--map", "rage"), "--map 'rage' is not a pair; write it"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -614,3 +619,54 @@ def test_training_without_a_manifest_is_refused(mersa):
     assert said.err == (
         "mersa train: no manifest was given; make one with: mersa prepare CORPUS --out DIR\n"
     )
+
+
+def test_a_published_corpus_stands_beside_the_paper_s_table(mersa, tmp_path):
+    folder = release.write_release(tmp_path / "corpus", recordings=False).folder
+
+    said = mersa("prepare", "iemocap", folder, "--no-strict", "--out", tmp_path / "out", "--quiet")
+
+    assert said.code == 0
+    assert "Table I of the paper beside the corpus" in said.out
+    assert "neutral and frustrated are exchanged in print" in said.out
+    assert "sad and anger are exchanged in print" in said.out
+    assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 10_039
+
+
+def test_an_incomplete_corpus_is_refused_by_iemocap_and_told_by_the_others(mersa, tmp_path):
+    small = release.write_small_release(tmp_path / "small")
+    out = ("--out", tmp_path / "out")
+    actor = tmp_path / "ravdess" / "Actor_01"
+    actor.mkdir(parents=True)
+    soundfile.write(actor / "03-01-05-01-01-01-01.wav", [0.0, 0.1] * 800, 16_000)
+
+    refused = mersa("prepare", "iemocap", small.folder, *out)
+    warned = mersa("prepare", "ravdess", actor.parent, *out)
+    strict = mersa("prepare", "ravdess", actor.parent, "--strict", *out)
+
+    assert refused.code == strict.code == 2
+    assert warned.code == 0
+    assert "ang 12 instead of 1,103" in refused.err
+    assert "anger 1 instead of 192" in strict.err
+    assert [line.split()[:1] for line in refused.err.splitlines()] == [["mersa"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["iemocapp", "x"], "corpus 'iemocapp' is not known (nearest: iemocap); choose one of ie"),
+        (["meld"], "prepare meld needs the folder of the corpus: mersa prepare meld FOLDER --out"),
+        (["emodb", "nowhere"], "nowhere does not exist; "),
+        (["emodb", "x", "--columns", "a=b"], "--columns, --map and --root go with prepare table"),
+        (["toy", "--strict"], "prepare toy has no release to differ from; leave --strict out"),
+        (["nemo", "x", "--download"], "--download fetches meld alone; get nemo from its publisher"),
+    ],
+)
+def test_a_mistake_in_preparing_is_one_sentence(words, message, mersa, tmp_path):
+    said = mersa("prepare", *words, "--out", tmp_path / "out")
+
+    assert said.code == 2
+    assert said.err.startswith("mersa prepare: ")
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()

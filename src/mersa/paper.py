@@ -119,6 +119,15 @@ class CorpusTable:
         ]
         return "\n".join([f"{self.name} of the paper beside the corpus", *table, *self.notes])
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same for JSON."""
+        return {
+            "table": self.name,
+            "printed": dict(self.printed),
+            "counts": {part: dict(held) for part, held in self.counts.items()},
+            "notes": list(self.notes),
+        }
+
 
 def beside_table(corpus: str, counts: Mapping[str, Mapping[str, int]]) -> CorpusTable:
     """Put the paper's table of a corpus beside its counts, and name what is exchanged in print.
