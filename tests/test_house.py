@@ -16,6 +16,8 @@ FLOORS = [
     ["audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
     ["corpora.ravdess", "corpora.emodb", "corpora.nemo", "corpora.cremad"],
+    ["corpora.download", "corpora.meld_release", "corpora.meld_tables", "corpora.meld_clips"],
+    ["corpora.meld"],
     # How a corpus is cut into parts.
     ["folds", "cuts", "protocols", "selection"],
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
@@ -40,7 +42,9 @@ MODULES = sorted(
 )
 
 LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files"))]
-LIGHT += [f"mersa.corpora.{name}" for name in ("toy", "table", "place", "iemocap", "ravdess", "nemo")]
+LIGHT += [
+    f"mersa.corpora.{name}" for name in ("toy", "table", "place", "iemocap", "ravdess", "meld")
+]
 
 
 def imported_by(name):
