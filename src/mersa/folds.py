@@ -1,6 +1,7 @@
 """One cut of a corpus, and what its sides share."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,8 +32,14 @@ class Fold:
 
 
 def normalise_text(text: str) -> str:
-    """Return words in lower case without punctuation, as texts are compared."""
-    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
+    """Return words as texts are compared: in lower case, without punctuation but apostrophes.
+
+    An apostrophe belongs to its word (`we'll` is not `well`), however it is written. What has
+    neither letters nor digits is empty.
+    """
+    plain = unicodedata.normalize("NFC", text).lower().replace("\u2019", "'")
+    kept = "".join(c for c in plain if c.isalnum() or c.isspace() or c == "'" or _is_mark(c))
+    return " ".join(word for word in kept.split() if any(map(str.isalnum, word)))
 
 
 def shared_key(utterance: Utterance, name: str) -> str:
@@ -64,3 +71,8 @@ def leaks(utterances: Sequence[Utterance], fold: Fold) -> dict[str, float]:
                 test
             )
     return shares
+
+
+def _is_mark(character: str) -> bool:
+    """Tell the vowel signs and accents that belong to the letter before them."""
+    return unicodedata.category(character).startswith("M")

@@ -158,7 +158,7 @@ def audit(
 
     The exit code is 1 where the protocol promises otherwise.
     """
-    from mersa.audit import audit as run_audit
+    from mersa.audit.audit import audit as run_audit
     from mersa.emotions import label_set
     from mersa.manifest import read_manifest
 
@@ -234,7 +234,8 @@ def _paper_table(corpus: str, counts: Any) -> Any:
     from mersa.paper import beside_table
 
     return beside_table(
-        corpus, {row.part: dict(zip(counts.emotions, row.counts, strict=True)) for row in counts.rows}
+        corpus,
+        {row.part: dict(zip(counts.emotions, row.counts, strict=True)) for row in counts.rows},
     )
 
 
