@@ -4,11 +4,13 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,10 @@ from mersa.manifest import read_manifest
 sys.path.append(str(Path(__file__).parent / "corpora"))
 release = importlib.import_module("iemocap_release")
 
-VERBS = ("prepare", "encode", "rows", "train", "evaluate", "report", "predict", "bundle")
+VERBS = (
+    *("prepare", "audit", "encode", "rows", "train", "evaluate", "compare", "report"),
+    *("predict", "bundle"),
+)
 
 
 @pytest.fixture
@@ -508,7 +513,10 @@ def test_a_mistake_is_corrected_in_the_same_folder(
         (("prepare", "iemocop"), "corpus 'iemocop' is not known"),
         (("prepare", "table"), "prepare table needs the table"),
         (("prepare", "toy", "MANIFEST"), "prepare toy takes --out alone; leave the folder out"),
-        (("prepare", "toy", "--columns", "text=words"), "go with prepare table alone; toy needs none"),
+        (
+            ("prepare", "toy", "--columns", "text=words"),
+            "go with prepare table alone; toy needs none",
+        ),
         (("prepare", "toy", "--map", "rage=anger"), "go with prepare table alone; toy needs none"),
         (("prepare", "toy", "--root", "ABSENT"), "go with prepare table alone; toy needs none"),
         (("prepare", "table", "MANIFEST", "--map", "rage"), "--map 'rage' is not a pair; write it"),
@@ -670,3 +678,75 @@ def test_a_mistake_in_preparing_is_one_sentence(words, message, mersa, tmp_path)
     assert message in said.err
     assert len(said.err.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def compared(small_run, tmp_path_factory):
+    """Two evaluated runs with the same test part; the second always answers the truth."""
+    from mersa import runs
+    from mersa.encoders.cache import FeatureCache
+    from mersa.experiment import evaluate
+    from mersa.pooling import summarise
+
+    folder = tmp_path_factory.mktemp("compared")
+    shutil.copytree(small_run, folder / "one")
+    evaluate(folder / "one", cache=FeatureCache(folder / "cache"), device="cpu")
+    shutil.copytree(folder / "one", folder / "right")
+    answered = runs.read_predictions(folder / "right")
+    sure = np.eye(len(answered.labels))[answered.truth]
+    runs.write_predictions(folder / "right", replace(answered, probabilities=sure))
+    summarise(folder / "right")
+    return folder
+
+
+def test_compare_says_which_differences_hold(compared, mersa):
+    said = mersa("compare", compared / "one", compared / "right")
+    told = mersa("compare", compared / "one", compared / "right", "--json")
+
+    assert (said.code, said.err) == (0, "")
+    assert "right" in said.out
+    (comparison,) = json.loads(told.out)
+    scored = json.loads((compared / "one" / "metrics.json").read_text())["parts"]["test"]
+    accuracy = next(one for one in comparison["differences"] if one["name"] == "accuracy")
+    assert accuracy["value"] == pytest.approx(1 - scored["accuracy"])
+    assert accuracy["verdict"] in ("better", "too few groups")
+    assert comparison["mcnemar"]["only_first"] == 0
+
+
+def test_runs_that_cannot_be_compared_are_refused(compared, small_run, mersa, tmp_path):
+    alone = mersa("compare", compared / "one")
+    unread = mersa("compare", compared / "one", small_run)
+
+    assert alone.code == unread.code == 2
+    assert "1 run given, but a comparison needs at least 2" in alone.err
+    assert "has no test scores yet; read its test part with: mersa evaluate" in unread.err
+
+
+def test_subgroups_are_printed_where_they_are_asked_for(compared, mersa, cache_folder):
+    words = ("evaluate", compared / "one", "--cache", cache_folder, "--quiet", "--by")
+
+    said = mersa(*words, "gender,carrier")
+    told = mersa(*words, "gender", "--json")
+
+    assert "by gender, carrier" in said.out
+    assert re.search(r"^gender.* +13 ", said.out, re.MULTILINE)
+    assert re.search(r"^carrier.* +13 ", said.out, re.MULTILINE)
+    (held,) = json.loads(told.out)["subgroups"].values()
+    assert {one["column"] for one in held} == {"gender"}
+
+
+def test_audit_prints_what_is_shared_and_exits_1_where_the_protocol_promises_otherwise(
+    mersa, own_corpus
+):
+    kept = mersa("audit", own_corpus, "--protocol", "speaker", "--quiet")
+    told = mersa("audit", own_corpus, "--json", "--no-sound", "--quiet")
+    trained, tested = first_of(own_corpus)[0], first_of(own_corpus, "test")[0]
+    trained.write_bytes(tested.read_bytes())
+    broken = mersa("audit", own_corpus, "--protocol", "column:part", "--quiet")
+
+    assert kept.code == 0
+    assert re.search(r"^speaker +0 +0\.0%.*kept apart$", kept.out, re.MULTILINE)
+    assert told.code == 0
+    assert json.loads(told.out)["protocol"] == "official"
+    assert broken.code == 1
+    assert "BROKEN: protocol 'column:part' keeps sound apart" in broken.out
