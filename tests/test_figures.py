@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -103,6 +104,28 @@ def test_cells_of_confusion_hold_share_and_count():
     assert [tick.get_text() for tick in axes.get_xticklabels()] == list(LABELS)
     rows = [tick.get_text() for tick in axes.get_yticklabels()]
     assert rows == [f"{name} ({num})" for name, num in zip(LABELS, table.sum(1), strict=True)]
+
+
+@pytest.mark.parametrize("labels", [("anger", "sad"), LABELS, ("very disappointed",) * 8])
+def test_nothing_that_is_written_leaves_the_picture(labels, tmp_path):
+    num = len(labels)
+    made = replace(
+        predictions(),
+        truth=np.arange(300) % num,
+        probabilities=np.eye(num)[[0] * 300],
+        labels=labels,
+    )
+
+    for figure in (draw_confusion(made), draw_reliability(made)):
+        figure.savefig(tmp_path / "picture.png")
+        whole = figure.bbox
+        for axes in figure.axes:
+            written = [axes.xaxis.label, axes.yaxis.label, axes.title]
+            written += [*axes.get_xticklabels(), *axes.get_yticklabels()]
+            for text in written:
+                box = text.get_window_extent()
+                assert whole.x0 <= box.x0 <= box.x1 <= whole.x1, text
+                assert whole.y0 <= box.y0 <= box.y1 <= whole.y1, text
 
 
 def test_writing_on_dark_cells_is_white():

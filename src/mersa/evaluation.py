@@ -177,9 +177,13 @@ def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:
 
 
 def score_cell(scores: Mapping[str, Any], name: str) -> str:
-    """Write one score with its interval, or with its deviation over seeds."""
+    """Write one score with its interval, or with its deviation and its interval over seeds."""
     if "sd" in scores:
-        return f"{scores[name]:.3f} ± {scores['sd'][name]:.3f}"
+        cell = f"{scores[name]:.3f} ± {scores['sd'][name]:.3f}"
+        if "ci95_seeds" not in scores:
+            return cell
+        low, high = scores["ci95_seeds"][name]
+        return f"{cell} [{low:.3f}, {high:.3f}]"
     if "ci95" not in scores:
         return f"{scores[name]:.3f}"
     interval = scores["ci95"][name]

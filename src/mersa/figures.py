@@ -97,7 +97,7 @@ def draw_confusion(predictions: Predictions) -> "Figure":
     """
     num = len(predictions.labels)
     side = 2.4 + 0.72 * num
-    figure = _figure(predictions, (side + 0.4, side - 0.4))
+    figure = _figure(predictions, (side + 1.3, side - 0.4))
     tables = group_tables(predictions)
     counts = tables.confusion.sum(0)  # (C, C)
     truth = counts.sum(1, keepdims=True)

@@ -207,7 +207,7 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
     for name in COLUMNS:
         commonest = scores["majority"][name]
         typer.echo(
-            f"  {name.replace('_', ' '):18} {score_cell(scores, name):24} "
+            f"  {name.replace('_', ' '):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
     if "recall" in scores:
