@@ -23,6 +23,7 @@ SMALL = ("s1_d01", "s1_d02", "s1_d03", "s2_d01", "s2_d02", "s1_d07", "s2_d04", "
 """Dialogues of `small_corpus`: five of train, two of validation, two of test."""
 
 QUICK = (
+    "data.labels=iemocap-4",
     "text.name=tiny",
     "audio.name=mel",
     "network.fusion_width=16",

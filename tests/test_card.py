@@ -86,7 +86,9 @@ def test_parts_and_leaks_are_told():
     assert "Train 300, validation 57, test 41 utterances" in text
     assert f"SHA-256 of the parts `{'ab12' * 16}`" in text
     assert "also stands in train: text 25.0%." in text
-    assert "No speaker, dialogue or text" in card(leaks={"speaker": 0.0})
+    assert "Kept apart: speaker." in text
+    assert "Not known, since train has no such column: session, dialogue, script, episode." in text
+    assert "also stands in train: none." in card(leaks={"speaker": 0.0})
 
 
 def test_a_control_calls_itself_one():

@@ -616,10 +616,26 @@ def test_fewer_groups_than_folds_are_told():
     assert len(cut(OFFICIAL, "speaker", folds=8)) == 8
 
 
+@pytest.mark.parametrize("protocol", ["leave-one-speaker-out", "paper", "column:session", "auto"])
+def test_a_number_of_folds_that_a_protocol_does_not_read_is_refused(protocol):
+    with pytest.raises(
+        ProtocolError,
+        match=r"data\.folds=3 is not read by .*, but by speaker, script-disjoint, improvised alone",
+    ):
+        cut(OFFICIAL, protocol, folds=3)
+
+
+def test_improvised_by_speaker_is_told_by_its_own_name():
+    made = [replace(one, session="", speaker="Ann") for one in IEMOCAP_LIKE]
+
+    with pytest.raises(ProtocolError, match="'improvised' needs at least 3 groups by the column"):
+        cut(made, "improvised")
+
+
 def test_what_is_kept_apart_is_kept_apart():
     for protocol in PROTOCOLS:
-        protocol = {"column:NAME": "column:session"}.get(protocol, protocol)
-        if protocol in ("auto", "official", "file:PATH"):
+        protocol = {"column": "column:session"}.get(protocol, protocol)
+        if protocol in ("auto", "official", "file"):
             continue
         apart = set(keeps_apart(protocol)) & set(SHARED)
         for fold in cut(IEMOCAP_LIKE, protocol):

@@ -7,6 +7,7 @@ from typing import Any
 
 from mersa.config import Config, to_toml
 from mersa.evaluation import score_cell
+from mersa.folds import SHARED
 
 WEIGHT_LICENCES: Mapping[str, str] = {
     "google-bert/bert-base-uncased": "Apache-2.0",
@@ -81,11 +82,14 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         f"utterances; SHA-256 of the parts `{metrics['parts_sha256']}`."
     )
     shared = [f"{name} {share:.1%}" for name, share in metrics["leaks"].items() if share]
-    lines.append(
-        f"Test utterances whose ... also stands in train: {', '.join(shared)}."
-        if shared
-        else "No speaker, dialogue or text of the test part stands in train."
-    )
+    apart = [name for name, share in metrics["leaks"].items() if not share]
+    unknown = [name for name in SHARED if name not in metrics["leaks"]]
+    lines += [
+        "",
+        f"* Test utterances whose ... also stands in train: {', '.join(shared) or 'none'}.",
+        f"* Kept apart: {', '.join(apart) or 'nothing'}.",
+        f"* Not known, since train has no such column: {', '.join(unknown) or 'nothing'}.",
+    ]
     if config.data.shuffle != "none":
         lines.append(f"CONTROL: the {config.data.shuffle} was shuffled within each part.")
     lines += ["", "## Weights and licences", ""]

@@ -31,8 +31,9 @@ class DataSettings(Settings):
     """Which utterances are learnt from, and how they are cut into parts."""
 
     labels: str = Field(
-        "iemocap-4",
-        description="iemocap-4, iemocap-6, meld-4, meld-7, all, or own words with commas",
+        "all",
+        description="all that the manifest holds, iemocap-4, iemocap-6, meld-4, meld-7, or own "
+        "words with commas",
     )
     protocol: str = Field(
         "auto",
@@ -40,7 +41,9 @@ class DataSettings(Settings):
         "dialogue, script-disjoint, improvised, paper, column:NAME or file:PATH",
     )
     folds: int | None = Field(
-        None, ge=2, description="of speaker and script-disjoint; at most five where not given"
+        None,
+        ge=2,
+        description="of speaker, script-disjoint and improvised; at most five where not given",
     )
     seed: int = Field(
         0, ge=0, lt=2**32, description="of cuts and shuffles; train.seed moves neither"

@@ -19,7 +19,9 @@ from mersa.manifest import PARTS, Utterance, read_table
 MOST_FOLDS = 5
 """Folds of a grouped protocol, unless there are fewer groups or `data.folds` asks for others."""
 
-_DIALOGUE_TENTHS = 10
+FEWEST_SPEAKERS = 3
+FEWEST_DIALOGUES = 10
+"""One for the test part, one for validation, eight for train."""
 
 
 def official(ordered: Sequence[Utterance]) -> Fold:
@@ -110,9 +112,13 @@ def one_out(ordered: Sequence[Utterance], column: str, protocol: str) -> list[Fo
     ]
 
 
-def by_speaker(ordered: Sequence[Utterance], seed: int, folds: int | None) -> list[Fold]:
+def by_speaker(
+    ordered: Sequence[Utterance], seed: int, folds: int | None, protocol: str = "speaker"
+) -> list[Fold]:
     """Test each speaker once, several together."""
-    return _grouped(ordered, "speaker", lambda one: one.speaker, seed, folds, least=3)
+    return _grouped(
+        ordered, protocol, "speaker", lambda one: one.speaker, seed, folds, FEWEST_SPEAKERS
+    )
 
 
 def by_dialogue(ordered: Sequence[Utterance], seed: int) -> Fold:
@@ -121,13 +127,13 @@ def by_dialogue(ordered: Sequence[Utterance], seed: int) -> Fold:
 
     held = [utterance for utterance in ordered if utterance.dialogue]
     dialogues = [utterance.dialogue for utterance in held]
-    if len(set(dialogues)) < _DIALOGUE_TENTHS:
+    if len(set(dialogues)) < FEWEST_DIALOGUES:
         raise ProtocolError(
-            f"protocol 'dialogue' cuts 8:1:1 and needs at least {_DIALOGUE_TENTHS} groups by the "
+            f"protocol 'dialogue' cuts 8:1:1 and needs at least {FEWEST_DIALOGUES} groups by the "
             f"column 'dialogue', but {len(set(dialogues))} stand there; fill the column or choose "
             "another protocol"
         )
-    splitter = StratifiedGroupKFold(_DIALOGUE_TENTHS, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(FEWEST_DIALOGUES, shuffle=True, random_state=seed)
     emotions = [utterance.emotion for utterance in held]
     with _few_of_a_class():
         tenths = [test for _, test in splitter.split(held, emotions, groups=dialogues)]
@@ -142,7 +148,7 @@ def script_disjoint(ordered: Sequence[Utterance], seed: int, folds: int | None) 
 
     An utterance without a script is grouped by its words.
     """
-    cuts = _grouped(ordered, "script", script_key, seed, folds, least=2)
+    cuts = _grouped(ordered, "script-disjoint", "script", script_key, seed, folds, 2)
     by_id = {utterance.id: utterance for utterance in ordered}
     disjoint = []
     for fold in cuts:
@@ -173,16 +179,16 @@ def improvised(ordered: Sequence[Utterance], seed: int, folds: int | None) -> li
         )
     if len({utterance.session for utterance in kept} - {""}) >= 2:
         return one_out(kept, "session", "improvised")
-    return by_speaker(kept, seed, folds)
+    return by_speaker(kept, seed, folds, "improvised")
 
 
 def _grouped(
     ordered: Sequence[Utterance],
+    protocol: str,
     column: str,
     key: Callable[[Utterance], str],
     seed: int,
     folds: int | None,
-    *,
     least: int,
 ) -> list[Fold]:
     """Deal whole groups into folds; utterances without a group belong to none."""
@@ -191,7 +197,6 @@ def _grouped(
     held = [utterance for utterance in ordered if key(utterance)]
     groups = [key(utterance) for utterance in held]
     num_groups = len(set(groups))
-    protocol = "script-disjoint" if column == "script" else column
     needed = max(least, folds or 0)
     if num_groups < needed:
         raise ProtocolError(

@@ -561,18 +561,17 @@ def _tell(
             f"row {config.row} asks for a self-aligned text encoder, but text.name is plain "
             f"{config.text.name}; give the aligned folder with --set text.name=FOLDER"
         )
-    counts = Counter(folds[0].parts.values())
+    counts = Counter(part for fold in folds for part in fold.parts.values())
     shares = {name: float(np.mean([one.get(name, 0.0) for one in leaked])) for name in leaked[0]}
     shared = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share)
+    several = f"{len(folds)} folds, added up" if len(folds) > 1 else "1 fold"
+    apart = sum(len(selection.utterances) - len(fold.parts) for fold in folds)
     progress.say(
-        f"{len(folds)} fold{'s' if len(folds) > 1 else ''}; "
-        f"train {counts['train']}, validation {counts['validation']}, test {counts['test']}"
+        f"{several}: train {counts['train']}, validation {counts['validation']}, "
+        f"test {counts['test']}"
+        + (f", left out by the protocol {apart}" if apart else "")
         + (f"; test utterances whose ... is also in train: {shared}" if shared else "")
     )
-    apart = len(selection.utterances) - len(folds[0].parts)
-    if apart:
-        first = f" of {folds[0].name}" if folds[0].name else ""
-        progress.say(f"protocol {config.data.protocol} leaves {apart} utterances out{first}")
 
 
 def _devices(device: str) -> list[int] | int:

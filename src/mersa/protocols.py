@@ -17,6 +17,9 @@ from mersa.errors import ProtocolError
 from mersa.folds import Fold
 from mersa.manifest import PARTS, Utterance
 
+FEWEST_SESSIONS = 3
+"""With fewer, `auto` does not leave sessions out, since train would be one session."""
+
 MOST_DRAWS = 200
 """How many random cuts of validation are tried for one in which both sides hold every emotion."""
 
@@ -27,41 +30,54 @@ class Protocol:
 
     Attributes:
         summary: What it does.
+        argument: What stands after a colon, as `NAME` in `column:NAME`; empty if nothing does.
+        folds: Whether `data.folds` sets how many folds it makes.
         keeps_apart: What train and test may not share: columns of `folds.SHARED`, `time` (stretches
             of one recording that overlap) and `sound` (the same recording twice).
     """
 
     summary: str
     keeps_apart: tuple[str, ...] = ()
+    argument: str = ""
+    folds: bool = False
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "auto": Protocol(
-        "official where the corpus has parts, else by session, else by speaker, else by dialogue"
+        "official if the corpus has parts, else by session, else by speaker, else by dialogue"
     ),
     "official": Protocol("the parts that the corpus publishes"),
     "leave-one-session-out": Protocol(
-        "a fold for each session, whose speakers are heard in no other",
+        "one fold per session, whose speakers are heard in no other",
         ("session", "speaker", "time", "sound"),
     ),
-    "speaker": Protocol("up to five folds; each speaker is tested once", ("speaker", "sound")),
-    "leave-one-speaker-out": Protocol("a fold for each speaker", ("speaker", "sound")),
+    "speaker": Protocol(
+        "up to five folds; each speaker is tested once", ("speaker", "sound"), folds=True
+    ),
+    "leave-one-speaker-out": Protocol("one fold per speaker", ("speaker", "sound")),
     "dialogue": Protocol("8:1:1 by whole dialogues", ("dialogue", "time", "sound")),
     "script-disjoint": Protocol(
         "up to five folds by script; train holds no script and no words of test",
         ("script", "text", "sound"),
+        folds=True,
     ),
     "improvised": Protocol(
-        "improvised utterances alone, a fold for each session, else by speaker",
-        ("session", "speaker", "time", "sound"),
+        "improvised utterances alone, one fold per session, else by speaker",
+        ("speaker", "sound"),
+        folds=True,
     ),
     "paper": Protocol(
-        "8:1:1 at random over utterances, stratified by emotion: shares all there is"
+        "8:1:1 at random over utterances, stratified by emotion; it shares all there is"
     ),
-    "column:NAME": Protocol("a fold for each value of a column", ("sound",)),
-    "file:PATH": Protocol("parts by id, from a table with the columns id and part"),
+    "column": Protocol("one fold per value of a column", ("sound",), argument="NAME"),
+    "file": Protocol("parts by id, from a table with the columns id and part", argument="PATH"),
 }
-"""Every protocol by name, the honest ones of each kind of corpus first."""
+"""Every protocol by name, without its argument."""
+
+USAGES = tuple(
+    f"{name}:{one.argument}" if one.argument else name for name, one in PROTOCOLS.items()
+)
+"""How each is written."""
 
 
 def cut(
@@ -77,9 +93,10 @@ def cut(
 
     Args:
         utterances: What is left after unlabelled and left-out emotions are gone.
-        protocol: A name of `PROTOCOLS`.
+        protocol: One of `USAGES`.
         seed: Of every random draw.
-        folds: How many folds `speaker` and `script-disjoint` make; at most five if absent.
+        folds: How many folds `speaker`, `script-disjoint` and `improvised` by speaker make; at
+            most five if absent.
         validation_share: Share of the train groups (or utterances) that becomes validation.
         validation_group: `speaker`, `dialogue`, `session` or `utterance`: what stays whole when
             validation is cut; `auto` takes the widest of speaker, dialogue and utterance of which
@@ -95,8 +112,16 @@ def cut(
             "no labelled utterance is left to cut into parts; choose data.labels that the manifest "
             "holds"
         )
+    named = find_protocol(protocol)
     if protocol == "auto":
         protocol = choose(ordered)
+        named = find_protocol(protocol)
+    if folds and not named.folds:
+        reading = ", ".join(name for name, one in PROTOCOLS.items() if one.folds)
+        raise ProtocolError(
+            f"data.folds={folds} is not read by protocol {protocol!r}, but by {reading} alone; "
+            "leave it out"
+        )
     kind, _, argument = protocol.partition(":")
     ways: Mapping[str, Callable[[], list[Fold]]] = {
         "official": lambda: [cuts.official(ordered)],
@@ -110,14 +135,6 @@ def cut(
         "column": lambda: cuts.one_out(ordered, argument, protocol),
         "file": lambda: [cuts.from_file(ordered, Path(argument))],
     }
-    if (
-        kind not in ways
-        or (":" in protocol) != (kind in ("column", "file"))
-        or protocol.endswith(":")
-    ):
-        raise ProtocolError(
-            f"protocol {protocol!r} does not exist; choose one of {', '.join(PROTOCOLS)}"
-        )
     by_script = protocol == "script-disjoint" and validation_group == "auto"
     return [
         _checked(
@@ -138,26 +155,41 @@ def choose(utterances: Sequence[Utterance]) -> str:
     sessions = {utterance.session for utterance in utterances} - {""}
     homes = {(utterance.speaker, utterance.session) for utterance in utterances}
     speakers = {utterance.speaker for utterance in utterances} - {""}
-    if len(sessions) >= 3 and len(homes) == len(speakers):
+    if len(sessions) >= FEWEST_SESSIONS and len(homes) == len(speakers):
         return "leave-one-session-out"
-    if len(speakers) >= 3:
+    if len(speakers) >= cuts.FEWEST_SPEAKERS:
         return "speaker"
     dialogues = {utterance.dialogue for utterance in utterances} - {""}
-    if len(dialogues) >= 10:
+    if len(dialogues) >= cuts.FEWEST_DIALOGUES:
         return "dialogue"
     raise ProtocolError(
-        f"no honest protocol fits: the manifest names no parts, {len(speakers)} speakers (3 are "
-        f"needed) and {len(dialogues)} dialogues (10 are needed); fill the column 'speaker' or "
-        "'part', or choose --protocol paper, which shares speakers between train and test"
+        "no protocol fits that keeps speakers or dialogues apart: the manifest names no parts, "
+        f"{len(speakers)} speakers ({cuts.FEWEST_SPEAKERS} are needed) and {len(dialogues)} "
+        f"dialogues ({cuts.FEWEST_DIALOGUES} are needed); fill the column 'speaker' or 'part', or "
+        "choose --protocol paper, which shares speakers between train and test"
     )
+
+
+def find_protocol(protocol: str) -> Protocol:
+    """Return a protocol by how it is written, as `speaker` or `column:session`.
+
+    Raises:
+        ProtocolError: If there is none.
+    """
+    kind, colon, argument = protocol.partition(":")
+    found = PROTOCOLS.get(kind)
+    if found is None or bool(found.argument) != bool(argument) or bool(colon) != bool(argument):
+        raise ProtocolError(
+            f"protocol {protocol!r} does not exist; choose one of {', '.join(USAGES)}"
+        )
+    return found
 
 
 def keeps_apart(protocol: str) -> tuple[str, ...]:
     """Return what train and test may not share under a protocol (see `Protocol`)."""
     kind, _, argument = protocol.partition(":")
-    if kind == "column":
-        return (argument, *PROTOCOLS["column:NAME"].keeps_apart)
-    return () if kind == "file" else PROTOCOLS[kind].keeps_apart
+    promised = find_protocol(protocol).keeps_apart
+    return (argument, *promised) if kind == "column" else promised
 
 
 def _with_validation(
@@ -172,7 +204,7 @@ def _with_validation(
     if "validation" in fold.parts.values():
         return fold
     train = [utterance for utterance in ordered if fold.parts.get(utterance.id) == "train"]
-    column = _widest(train) if group == "auto" else "id" if group == "utterance" else group
+    column = {"auto": _widest(train), "utterance": "id"}.get(group, group)
     group_of = {utterance.id: utterance.column(column) for utterance in train}
     scripts = {utterance.id: cuts.script_key(utterance) for utterance in train}
     if by_script and len(set(scripts.values())) >= 3:
