@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from mersa import evaluation
-from mersa.bootstrap import interval
+from mersa.bootstrap import DRAWS, interval
 from mersa.errors import RunError, ShapeError
 from mersa.evaluation import (
     CALIBRATION_BINS,
-    DRAWS,
     SCORES,
     Predictions,
     Tables,
@@ -278,7 +277,7 @@ class World:
     pull: float = 0.0
 
     def confusions(self, random, num_trials, num_groups):
-        """Draw tables of confusion, (trials, G, C, C)."""
+        """Draw confusion matrices, (trials, G, C, C)."""
         shape = (num_trials, num_groups)
         sizes = random.integers(self.sizes[0], self.sizes[1], size=shape, endpoint=True)
         shares = random.gamma(self.alike * np.array(self.prior), size=(*shape, len(self.prior)))
@@ -293,7 +292,7 @@ class World:
         return (1 - self.pull) * known + self.pull * np.eye(num)[0]
 
     def scores(self):
-        """Score the expected table of confusion: what endlessly many groups would give."""
+        """Score the expected confusion matrix: what endlessly many groups would give."""
         expected = np.array(self.prior)[:, None] * self.answers(6 / 9)
         return Tables(expected[None], NO_BINS[:1]).scores()
 

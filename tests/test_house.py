@@ -11,13 +11,13 @@ SRC = Path(__file__).parents[1] / "src" / "mersa"
 
 FLOORS = [
     # What goes wrong, files that are whole, the words, and the table of what was spoken.
-    ["errors", "files", "emotions", "manifest", "progress"],
+    ["errors", "files", "tables", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
     ["audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
     ["corpora.ravdess", "corpora.emodb", "corpora.nemo", "corpora.cremad"],
     ["corpora.download", "corpora.meld_release", "corpora.meld_tables", "corpora.meld_clips"],
-    ["corpora.meld"],
+    ["corpora.meld", "corpora.catalogue"],
     # How a corpus is cut into parts.
     ["folds", "cuts", "protocols", "selection"],
     # What leaks between the parts.
@@ -28,7 +28,7 @@ FLOORS = [
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
     ["encoders.lengths", "encoders.text", "encoders.speech", "encoders.onnx", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["networks", "config", "paper", "build"],
+    ["networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
@@ -44,7 +44,8 @@ MODULES = sorted(
     if path.stem not in {"__init__", "__main__"}
 )
 
-LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files"))]
+LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files", "tables"))]
+LIGHT += ["mersa.corpora.catalogue", "mersa.paper_tables"]
 LIGHT += [
     f"mersa.corpora.{name}" for name in ("toy", "table", "place", "iemocap", "ravdess", "meld")
 ]

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from mersa.errors import RunError
-from mersa.evaluation import Predictions, score
+from mersa.evaluation import PRINTED_SCORES, Predictions, score
 from mersa.manifest import Utterance
 from mersa.subgroups import (
     FEWEST_UTTERANCES,
-    SUBGROUP_SCORES,
     as_dicts,
     by_subgroup,
     to_text,
@@ -48,8 +47,8 @@ def test_a_subgroup_is_scored_as_its_rows_alone():
     assert (female.column, female.value, male.value) == ("gender", "female", "male")
     assert (female.n, male.n) == (len(rows), 200 - len(rows))
     assert female.groups == 40
-    assert female.scores == {name: wanted[name] for name in SUBGROUP_SCORES}
-    assert female.ci95 == {name: wanted["ci95"][name] for name in SUBGROUP_SCORES}
+    assert female.scores == {name: wanted[name] for name in PRINTED_SCORES}
+    assert female.ci95 == {name: wanted["ci95"][name] for name in PRINTED_SCORES}
     assert male.scores != female.scores
 
 
@@ -151,7 +150,7 @@ def test_few_groups_give_scores_without_an_interval():
 
     female, male = subgroups
     assert male.groups == 7
-    assert male.ci95 == dict.fromkeys(SUBGROUP_SCORES)
+    assert male.ci95 == dict.fromkeys(PRINTED_SCORES)
     assert female.ci95["accuracy"] is not None
     lines = to_text(subgroups).splitlines()
     assert f"{male.scores['accuracy']:.3f} (too few groups)" in lines[2]

@@ -11,8 +11,8 @@ with replacement. Two things are mended in the plain percentile interval:
   Tibshirani 1993, "An Introduction to the Bootstrap", Ch. 10). The bound on the other side is moved
   outwards by twice the shift, and neither inwards, so the correction never narrows an interval.
 
-What is covered is the score on endlessly many groups like these: that of their expected table of
-confusion, not the mean score of test parts of this size.
+What is covered is the score on endlessly many groups like these: that of their expected confusion
+matrix, not the mean score of test parts of this size.
 
 Shapes: G groups, B draws.
 """
@@ -72,7 +72,7 @@ def p_value(drawn: Array, num_groups: int, *, bias: float) -> float:
 def interval_levels(num_groups: int, level: float = 0.95) -> tuple[float, float]:
     """Return the percentiles whose bootstrap interval covers `level` with this many groups.
 
-    Below `FEWEST_GROUPS` groups there are none that do.
+    Not calibrated below `FEWEST_GROUPS`.
     """
     from scipy import stats
 
@@ -81,8 +81,8 @@ def interval_levels(num_groups: int, level: float = 0.95) -> tuple[float, float]
     return low, 1 - low
 
 
-def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean of a score over seeds and its t interval.
+def seed_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of a score over seeds and its 95 % t interval.
 
     It speaks of training again, on the same parts; it says nothing of other utterances.
 
@@ -98,7 +98,7 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
             "with --seeds"
         )
     mean = float(np.mean(values))
-    half = float(stats.t.ppf(0.5 + level / 2, num - 1) * np.std(values, ddof=1) / math.sqrt(num))
+    half = float(stats.t.ppf(0.975, num - 1) * np.std(values, ddof=1) / math.sqrt(num))
     return mean, mean - half, mean + half
 
 

@@ -26,9 +26,18 @@ from typing import Any
 
 import numpy as np
 
-from mersa.bootstrap import DRAWS, FEWEST_GROUPS, group_weights, interval, p_value, seed_interval
+from mersa.bootstrap import (
+    DRAWS,
+    FEWEST_GROUPS,
+    Array,
+    group_weights,
+    interval,
+    p_value,
+    seed_interval,
+)
 from mersa.errors import RunError, ShapeError
-from mersa.evaluation import SCORES, Array, Predictions, bias, group_tables
+from mersa.evaluation import SCORES, Predictions, bias, group_tables, score_title
+from mersa.tables import aligned
 
 LEVEL = 0.05
 LOWER_IS_BETTER = ("ece",)
@@ -148,8 +157,8 @@ def compare(
     """
     ones, others = _as_seeds(first), _as_seeds(second)
     reference = _in_order(ones[0], names[0])
-    ones = [_aligned(one, reference, (names[0], names[0])) for one in ones]
-    others = [_aligned(one, reference, names) for one in others]
+    ones = [_matched(one, reference, (names[0], names[0])) for one in ones]
+    others = [_matched(one, reference, names) for one in others]
     if min(len(ones), len(others)) == 1 < max(len(ones), len(others)):
         fewer, more = names if len(ones) == 1 else names[::-1]
         raise RunError(
@@ -288,7 +297,7 @@ def _in_order(one: Predictions, name: str) -> Predictions:
     return one.rows(rows)
 
 
-def _aligned(one: Predictions, reference: Predictions, names: tuple[str, str]) -> Predictions:
+def _matched(one: Predictions, reference: Predictions, names: tuple[str, str]) -> Predictions:
     """Return the rows in order of id, and see that they are those of the reference."""
     if one.labels != reference.labels:
         raise RunError(
@@ -397,19 +406,14 @@ def _one_text(comparison: Comparison, several: bool) -> str:
     header = ["score", "difference", "p", *(["p (Holm)"] if several else []), "verdict"]
     rows = [header]
     for one in comparison.differences:
-        cells = [one.name.replace("_", " "), _signed(one.value, one.low, one.high), _p_text(one.p)]
+        cells = [score_title(one.name), _signed(one.value, one.low, one.high), _p_text(one.p)]
         rows.append([*cells, *([_p_text(one.p_holm)] if several else []), one.verdict])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
     any_score = comparison.differences[0]
     title = (
         f"{comparison.second} less {comparison.first}: {any_score.n} utterances in "
         f"{any_score.groups} groups; {_seeds_text(*comparison.seeds)}"
     )
-    return "\n".join([title, *lines, *_beside(comparison)]) + "\n"
+    return "\n".join([title, *aligned(rows), *_beside(comparison)]) + "\n"
 
 
 def _seeds_text(first: int, second: int) -> str:
@@ -420,7 +424,7 @@ def _seeds_text(first: int, second: int) -> str:
 
 def _beside(comparison: Comparison) -> list[str]:
     lines = [
-        f"over {one.seeds} pairs of seeds alone, {one.name.replace('_', ' ')}: "
+        f"over {one.seeds} pairs of seeds alone, {score_title(one.name)}: "
         f"{_signed(one.mean, one.low, one.high)}, {_p_said(one.p)}"
         for one in comparison.over_seeds
     ]

@@ -18,17 +18,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mersa.bootstrap import DRAWS as DRAWS
-from mersa.bootstrap import FEWEST_GROUPS as FEWEST_GROUPS
-from mersa.bootstrap import Array as Array
-from mersa.bootstrap import group_weights, interval
-from mersa.bootstrap import interval_levels as interval_levels
-from mersa.bootstrap import seed_interval as seed_interval
+from mersa.bootstrap import DRAWS, FEWEST_GROUPS, Array, group_weights, interval
 from mersa.errors import RunError, ShapeError
 
 IntArray = npt.NDArray[np.int64]
 
-SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
+PRINTED_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+"""The scores that tables for people hold."""
+
+SCORES = (*PRINTED_SCORES, "ece")
 CALIBRATION_BINS = 15
 _BIASED = ("macro_f1", "weighted_f1", "ece")
 """Scores that are expected to lie beside what they estimate; shares and their means are not."""
@@ -176,6 +174,11 @@ def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:
     return group_tables(predictions).scores()
 
 
+def score_title(name: str) -> str:
+    """Return how tables head a score, as `balanced accuracy`."""
+    return name.replace("_", " ")
+
+
 def score_cell(scores: Mapping[str, Any], name: str) -> str:
     """Write one score with its interval, or with its deviation and its interval over seeds."""
     if "sd" in scores:
@@ -186,10 +189,10 @@ def score_cell(scores: Mapping[str, Any], name: str) -> str:
         return f"{cell} [{low:.3f}, {high:.3f}]"
     if "ci95" not in scores:
         return f"{scores[name]:.3f}"
-    interval = scores["ci95"][name]
-    if interval is None:
+    bounds = scores["ci95"][name]
+    if bounds is None:
         return f"{scores[name]:.3f} (too few groups)"
-    return f"{scores[name]:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    return f"{scores[name]:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
 def _scores(confusion: Array, bins: Array) -> Mapping[str, Array]:

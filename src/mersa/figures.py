@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 150
-_DARK = 0.55  # from this share on a cell of confusion is written in white
+_DARK = 0.55  # from this share on a cell of the matrix is written in white
 
 
 def reliability(predictions: Predictions, path: Path) -> None:
@@ -88,7 +88,7 @@ def draw_reliability(predictions: Predictions) -> "Figure":
 
 
 def draw_confusion(predictions: Predictions) -> "Figure":
-    """Draw the table of confusion: rows truth, columns answer, dark by share of the row.
+    """Draw the confusion matrix: rows truth, columns answer, dark by share of the row.
 
     A label that is no one's truth has an empty row.
 

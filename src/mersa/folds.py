@@ -1,6 +1,7 @@
 """One cut of a corpus, and what its sides share."""
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,17 +61,42 @@ def leaks(utterances: Sequence[Utterance], fold: Fold) -> dict[str, float]:
 
     A column that is empty throughout train is left out.
     """
-    by_id = {utterance.id: utterance for utterance in utterances}
-    train = [by_id[id_] for id_, part in fold.parts.items() if part == "train"]
-    test = [by_id[id_] for id_, part in fold.parts.items() if part == "test"]
+    num_test = sum(part == "test" for part in fold.parts.values())
     shares = {}
     for name in SHARED:
-        seen = {shared_key(utterance, name) for utterance in train} - {""}
-        if seen:
-            shares[name] = sum(shared_key(utterance, name) in seen for utterance in test) / len(
-                test
-            )
+        known = known_from_train({one.id: shared_key(one, name) for one in utterances}, fold)
+        if known is not None:
+            shares[name] = len(known) / num_test
     return shares
+
+
+def known_from_train(keys: Mapping[str, str], fold: Fold) -> dict[str, str] | None:
+    """Find the test utterances whose key a train utterance has too.
+
+    Args:
+        keys: The key of each utterance by id; absent or empty where it has none.
+        fold: The cut.
+
+    Returns:
+        By the id of each of them, in sorted order, that of the first such train utterance; None
+        where none in train has a key at all.
+    """
+    first: dict[str, str] = {}
+    for id_, part in fold.parts.items():
+        if part == "train" and keys.get(id_):
+            first.setdefault(keys[id_], id_)
+    if not first:
+        return None
+    return {
+        id_: first[keys[id_]]
+        for id_, part in fold.parts.items()
+        if part == "test" and keys.get(id_) in first
+    }
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Return what names are sorted by so that `utt2` comes before `utt10`, and `10` before `a`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
 def _is_mark(character: str) -> bool:

@@ -139,7 +139,7 @@ def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
     known: dict[str, str | float | None] = {}
     for name in COLUMNS:
         cell = row.get(name, "")
-        known[name] = _seconds(cell, name, number) if name in _SECONDS else cell.strip()
+        known[name] = read_seconds(cell, name, str(number)) if name in _SECONDS else cell.strip()
     part = str(known["part"]).lower()
     part = PART_NAMES.get(part, part)
     if part and part not in PARTS:
@@ -150,6 +150,31 @@ def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
     known["part"] = part
     extras = {name: cell for name, cell in row.items() if name not in COLUMNS}
     return Utterance(extras=extras, **known)  # type: ignore[arg-type]
+
+
+def read_seconds(cell: str, column: str, row: str) -> float | None:
+    """Return the number of seconds in a cell, None where it is empty.
+
+    Args:
+        cell: The text.
+        column: Its column, for messages.
+        row: Its row, for messages.
+
+    Raises:
+        ManifestError: If it is not a finite number.
+    """
+    if not cell.strip():
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(
+            f"row {row}: {column} is {cell!r}, but a number of seconds is needed; correct it or "
+            "leave the cell empty"
+        )
+    return value
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -268,18 +293,6 @@ def _check(utterance: Utterance) -> None:
             f"row {utterance.id!r}: start_s {utterance.start_s} and end_s {end_s} are not in "
             "order; an utterance starts at 0 s or later and ends after its start"
         )
-
-
-def _seconds(cell: str, name: str, number: int) -> float | None:
-    if not cell.strip():
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ManifestError(f"row {number}: {name} is {cell!r}, but a number of seconds is needed")
-    return value
 
 
 def _read_csv(path: Path) -> list[dict[str, str]]:

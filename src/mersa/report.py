@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from mersa import runs
+from mersa.bootstrap import FEWEST_GROUPS
 from mersa.errors import RunError
-from mersa.evaluation import FEWEST_GROUPS, score_cell
+from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
+from mersa.tables import aligned
 
-COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+COLUMNS = PRINTED_SCORES
 
 
 def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -53,7 +55,7 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 "run": str(folder),
                 "system": metrics["system"],
                 "seeds": len(metrics.get("seeds", [0])),
-                **{name: test[name] for name in ("n", "groups", *COLUMNS)},
+                **{name: test[name] for name in ("n", "groups", *PRINTED_SCORES)},
                 **{name: test[name] for name in ("ci95", "sd", "ci95_seeds") if name in test},
             }
         )
@@ -66,25 +68,20 @@ def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
     Runs of one system are told apart by their folders.
     """
     systems = [line["system"] for line in lines]
-    header = ["system", *(name.replace("_", " ") for name in COLUMNS)]
+    header = ["system", *map(score_title, PRINTED_SCORES)]
     rows = [header]
     for line in lines:
         alone = systems.count(line["system"]) == 1
         name = line["system"] if alone else f"{line['system']}: {Path(line['run']).name}"
-        rows.append([name, *(score_cell(line, column) for column in COLUMNS)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    text = "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-    return f"{text}\n{_note(lines)}\n"
+        rows.append([name, *(score_cell(line, column) for column in PRINTED_SCORES)])
+    return "\n".join([*aligned(rows), _note(lines)]) + "\n"
 
 
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Write the lines as a Markdown table."""
-    header = ["system", "run", *(name.replace("_", " ") for name in COLUMNS)]
+    header = ["system", "run", *map(score_title, PRINTED_SCORES)]
     rows = [
-        [line["system"], line["run"], *(score_cell(line, name) for name in COLUMNS)]
+        [line["system"], line["run"], *(score_cell(line, name) for name in PRINTED_SCORES)]
         for line in lines
     ]
     table = [header, ["---"] * len(header), *rows]

@@ -13,13 +13,13 @@ from typing import Any
 
 from mersa.bootstrap import DRAWS
 from mersa.errors import RunError
-from mersa.evaluation import Predictions, score, score_cell
+from mersa.evaluation import PRINTED_SCORES, Predictions, score, score_cell, score_title
 from mersa.manifest import Utterance
+from mersa.tables import aligned
 
 UNKNOWN = "unknown"
 LENGTH = "length"
 SUBGROUP_COLUMNS = ("speaker", "gender", "session", "style", LENGTH)
-SUBGROUP_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 FEWEST_UTTERANCES = 10
 LENGTHS = {"< 1 s": 1.0, "1-2 s": 2.0, "2-4 s": 4.0, "4-8 s": 8.0, ">= 8 s": float("inf")}
 """Names of the bins of length, each with its end in seconds, which belongs to the next bin."""
@@ -34,7 +34,7 @@ class Subgroup:
         value: What stands there; `unknown` where nothing does.
         n: Number of utterances.
         groups: Number of groups.
-        scores: Each of `SUBGROUP_SCORES`; None below `FEWEST_UTTERANCES`.
+        scores: Each of `PRINTED_SCORES`; None below `FEWEST_UTTERANCES`.
         ci95: For each score [low, high], or None with too few groups; None as `scores`.
     """
 
@@ -89,7 +89,7 @@ def by_subgroup(
 
 def to_text(subgroups: Sequence[Subgroup]) -> str:
     """Align subgroups for a terminal; those with too few utterances stand in one line a column."""
-    header = ["", "utterances", "groups", *(name.replace("_", " ") for name in SUBGROUP_SCORES)]
+    header = ["", "utterances", "groups", *map(score_title, PRINTED_SCORES)]
     rows = [header]
     for column in dict.fromkeys(one.column for one in subgroups):
         here = [one for one in subgroups if one.column == column]
@@ -100,15 +100,7 @@ def to_text(subgroups: Sequence[Subgroup]) -> str:
         if len(small) > 1:
             total = str(sum(one.n for one in small))
             rows.append([f"{column}: {len(small)} others", total, "", _too_few(), "", "", ""])
-    widths = [max(len(row[place]) for row in rows) for place in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if place in (1, 2) else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(aligned(rows, right=(1, 2))) + "\n"
 
 
 def as_dicts(subgroups: Sequence[Subgroup]) -> list[dict[str, Any]]:
@@ -126,8 +118,8 @@ def _scored(
     scored = score(inside, draws=draws, seed=seed)
     return (
         num_groups,
-        {name: scored[name] for name in SUBGROUP_SCORES},
-        {name: scored["ci95"][name] for name in SUBGROUP_SCORES},
+        {name: scored[name] for name in PRINTED_SCORES},
+        {name: scored["ci95"][name] for name in PRINTED_SCORES},
     )
 
 
@@ -146,9 +138,9 @@ def _place(value: str) -> tuple[int, str]:
 
 def _cells(one: Subgroup) -> list[str]:
     if one.scores is None or one.ci95 is None:
-        return [_too_few(), *[""] * (len(SUBGROUP_SCORES) - 1)]
+        return [_too_few(), *[""] * (len(PRINTED_SCORES) - 1)]
     scores = dict(one.scores) | {"ci95": one.ci95}
-    return [score_cell(scores, name) for name in SUBGROUP_SCORES]
+    return [score_cell(scores, name) for name in PRINTED_SCORES]
 
 
 def _too_few() -> str:

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from mersa.batches import FeatureSet, epoch_batches, sorted_batches
+from mersa.bootstrap import Array
 from mersa.config import TrainSettings
 from mersa.errors import ConfigError, RunError, first_line
-from mersa.evaluation import Array, quick_scores
+from mersa.evaluation import quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
 

@@ -790,7 +790,7 @@ def meld_server(server: Server) -> Server:
 def test_meld_is_fetched_and_unpacked(meld_server: Server, tmp_path: Path) -> None:
     told = Told()
 
-    meld.download(tmp_path / "MELD", url=meld_server.url, progress=told)
+    meld_release.download(tmp_path / "MELD", url=meld_server.url, progress=told)
 
     assert files_of(tmp_path / "MELD") == sorted(["MELD.Raw.tar.gz", *WHOLE])
     assert meld_release.LICENCE in told.sentences[0]
@@ -798,12 +798,12 @@ def test_meld_is_fetched_and_unpacked(meld_server: Server, tmp_path: Path) -> No
 
 
 def test_meld_that_is_there_is_not_fetched(meld_server: Server, tmp_path: Path) -> None:
-    meld.download(tmp_path, url=meld_server.url)
+    meld_release.download(tmp_path, url=meld_server.url)
     (tmp_path / "MELD.Raw.tar.gz").unlink()
     meld_server.asked.clear()
     told = Told()
 
-    meld.download(tmp_path, url=meld_server.url, progress=told)
+    meld_release.download(tmp_path, url=meld_server.url, progress=told)
 
     assert meld_server.asked == []
     assert "holds the tables and the clips of MELD already" in told.sentences[0]
@@ -813,9 +813,9 @@ def test_meld_goes_on_after_every_break(meld_server: Server, tmp_path: Path) -> 
     meld_server.drop_after = 200
     for _ in range(len(meld_server.content) // 200):
         with pytest.raises(CorpusError, match="broke after"):
-            meld.download(tmp_path, url=meld_server.url)
+            meld_release.download(tmp_path, url=meld_server.url)
 
-    meld.download(tmp_path, url=meld_server.url)
+    meld_release.download(tmp_path, url=meld_server.url)
 
     assert files_of(tmp_path) == sorted(["MELD.Raw.tar.gz", *WHOLE])
 
@@ -823,13 +823,13 @@ def test_meld_goes_on_after_every_break(meld_server: Server, tmp_path: Path) -> 
 def test_parts_that_are_unpacked_are_not_unpacked_again(
     meld_server: Server, tmp_path: Path
 ) -> None:
-    meld.download(tmp_path, url=meld_server.url)
+    meld_release.download(tmp_path, url=meld_server.url)
     shutil.rmtree(tmp_path / "MELD.Raw" / "dev_splits_complete")
     mine = tmp_path / "MELD.Raw" / "train_splits" / "dia0_utt0.mp4"
     mine.write_bytes(b"changed by me")
     meld_server.asked.clear()
 
-    meld.download(tmp_path, url=meld_server.url)
+    meld_release.download(tmp_path, url=meld_server.url)
 
     assert files_of(tmp_path) == sorted(["MELD.Raw.tar.gz", *WHOLE])
     assert mine.read_bytes() == b"changed by me"
@@ -843,7 +843,7 @@ def test_meld_that_was_unpacked_by_hand_in_part_is_not_fetched(
         tar.extractall(tmp_path, filter="data")
     archive.unlink()
 
-    meld.download(tmp_path, url=meld_server.url)
+    meld_release.download(tmp_path, url=meld_server.url)
 
     assert meld_server.asked == []
     inner = [f"MELD.Raw/{part}.tar.gz" for part in FOLDERS]
@@ -856,12 +856,12 @@ def test_another_archive_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(
         CorpusError, match=r"has no train_sent_emo.csv, .* not the archive of MELD;"
     ):
-        meld.download(tmp_path, url=server.url)
+        meld_release.download(tmp_path, url=server.url)
 
 
 def test_meld_without_agreement_is_not_fetched(meld_server: Server, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="was not agreed to"):
-        meld.download(tmp_path, url=meld_server.url, confirm=lambda sentence: False)
+        meld_release.download(tmp_path, url=meld_server.url, confirm=lambda sentence: False)
 
     assert files_of(tmp_path) == []
 
@@ -872,7 +872,7 @@ def test_the_digest_of_meld_goes_with_its_address_alone(
     monkeypatch.setattr(meld_release, "URL", meld_server.url)
 
     with pytest.raises(CorpusError, match=f"but {meld_release.SHA256} was expected"):
-        meld.download(tmp_path, url=meld_server.url)
+        meld_release.download(tmp_path, url=meld_server.url)
 
 
 def test_gzip_begins_as_it_is_said_to() -> None:

@@ -1,15 +1,13 @@
 """Which test utterances train knows: by a column, by the sound, by a stretch of one recording."""
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mersa.errors import ManifestError
-from mersa.folds import Fold
-from mersa.manifest import Utterance
+from mersa.folds import Fold, known_from_train
+from mersa.manifest import Utterance, read_seconds
 
 OVERLAP = 0.5
 """Utterances overlap if they share more than this part of the shorter one."""
@@ -36,12 +34,12 @@ class Shared:
     example: tuple[str, str, str] | None
 
     @property
-    def shared(self) -> int:
+    def num_shared(self) -> int:
         """Test utterances that share it, summed over the folds."""
         return sum(map(len, self.hits))
 
     @property
-    def of(self) -> int:
+    def num_test(self) -> int:
         """All test utterances, summed over the folds."""
         return sum(self.sizes)
 
@@ -54,14 +52,14 @@ class Shared:
     def worst_fold(self) -> str:
         """The name of the fold that shares most; empty where none shares anything."""
         worst = max(range(len(self.folds)), key=self.shares.__getitem__)
-        return self.folds[worst] if self.shared else ""
+        return self.folds[worst] if self.num_shared else ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers for JSON."""
         return {
-            "shared": self.shared,
-            "of": self.of,
-            "share": self.shared / self.of,
+            "num_shared": self.num_shared,
+            "num_test": self.num_test,
+            "share": self.num_shared / self.num_test,
             "worst_share": max(self.shares),
             "worst_fold": self.worst_fold,
             "example": list(self.example[:2]) if self.example else None,
@@ -76,15 +74,7 @@ def by_key(name: str, keys: Mapping[str, str], folds: Sequence[Fold]) -> Shared:
         keys: The key of each utterance by id; absent or empty where it has none.
         folds: The cuts.
     """
-
-    def finder(fold: Fold) -> Callable[[str], str | None]:
-        first: dict[str, str] = {}
-        for id_, part in fold.parts.items():
-            if part == "train" and keys.get(id_):
-                first.setdefault(keys[id_], id_)
-        return lambda id_: first.get(keys.get(id_, ""))
-
-    return _shared(name, folds, finder)
+    return _shared(name, folds, [known_from_train(keys, fold) or {} for fold in folds])
 
 
 def by_partner(name: str, partners: Mapping[str, Collection[str]], folds: Sequence[Fold]) -> Shared:
@@ -95,13 +85,15 @@ def by_partner(name: str, partners: Mapping[str, Collection[str]], folds: Sequen
         partners: The ids of an utterance's partners, by its id; absent where it has none.
         folds: The cuts.
     """
-
-    def finder(fold: Fold) -> Callable[[str], str | None]:
-        return lambda id_: next(
-            (other for other in partners.get(id_, ()) if fold.parts.get(other) == "train"), None
-        )
-
-    return _shared(name, folds, finder)
+    known = []
+    for fold in folds:
+        in_train = {
+            id_: [other for other in partners.get(id_, ()) if fold.parts.get(other) == "train"]
+            for id_, part in fold.parts.items()
+            if part == "test"
+        }
+        known.append({id_: others[0] for id_, others in in_train.items() if others})
+    return _shared(name, folds, known)
 
 
 def overlapping(utterances: Iterable[Utterance]) -> dict[str, list[str]]:
@@ -132,25 +124,26 @@ def overlapping(utterances: Iterable[Utterance]) -> dict[str, list[str]]:
     return {id_: sorted(others) for id_, others in found.items()}
 
 
-def _shared(
-    name: str, folds: Sequence[Fold], finder: Callable[[Fold], Callable[[str], str | None]]
-) -> Shared:
-    hits, sizes, example = [], [], None
-    for fold in folds:
-        known_by = finder(fold)
-        test = [id_ for id_, part in fold.parts.items() if part == "test"]
-        hit = tuple(id_ for id_ in test if known_by(id_) is not None)
-        if hit and example is None:
-            example = (hit[0], known_by(hit[0]) or "", fold.name)
-        hits.append(hit)
-        sizes.append(len(test))
-    names = tuple(fold.name for fold in folds)
-    return Shared(name=name, folds=names, hits=tuple(hits), sizes=tuple(sizes), example=example)
+def _shared(name: str, folds: Sequence[Fold], known: Sequence[Mapping[str, str]]) -> Shared:
+    """Sum up, of each fold, which test utterances are known by which train utterance."""
+    examples = [
+        (*pair, fold.name) for fold, one in zip(folds, known, strict=True) for pair in one.items()
+    ]
+    return Shared(
+        name=name,
+        folds=tuple(fold.name for fold in folds),
+        hits=tuple(map(tuple, known)),
+        sizes=tuple(Counter(fold.parts.values())["test"] for fold in folds),
+        example=examples[0] if examples else None,
+    )
 
 
 def _stretch(utterance: Utterance) -> tuple[tuple[str, str], float, float, str] | None:
     """Return recording, start, end and id; None where there is no recording."""
-    start_s, end_s = (_seconds(utterance, f"origin_{edge}_s") for edge in ("start", "end"))
+    start_s, end_s = (
+        read_seconds(utterance.column(column), column, repr(utterance.id))
+        for column in ("origin_start_s", "origin_end_s")
+    )
     if utterance.column("origin") and start_s is not None and end_s is not None:
         recording = ("origin", utterance.column("origin"))
     elif utterance.audio:
@@ -160,19 +153,3 @@ def _stretch(utterance: Utterance) -> tuple[tuple[str, str], float, float, str] 
     else:
         return None
     return recording, start_s, end_s, utterance.id
-
-
-def _seconds(utterance: Utterance, column: str) -> float | None:
-    cell = utterance.column(column).strip()
-    if not cell:
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ManifestError(
-            f"row {utterance.id!r}: {column} is {cell!r}, but a number of seconds is needed; "
-            "correct it or leave the cell empty"
-        )
-    return value

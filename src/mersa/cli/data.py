@@ -1,8 +1,7 @@
 """Verbs that make, check and encode data."""
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -70,69 +69,32 @@ def prepare(
     quiet: Quiet = False,
 ) -> None:
     """Make a manifest of a corpus, and print what it holds."""
-    from mersa.corpora import cremad, emodb, iemocap, meld, nemo, ravdess, table, toy
-    from mersa.corpora.place import count_table, place
-    from mersa.errors import CorpusError
+    from mersa.corpora.catalogue import prepare as run_prepare
+    from mersa.corpora.place import contents, count_table
+    from mersa.paper_tables import PRINTED, beside_table
 
-    published = {
-        "iemocap": iemocap.read,
-        "meld": meld.read,
-        "ravdess": ravdess.read,
-        "emodb": emodb.read,
-        "nemo": nemo.read,
-        "cremad": cremad.read,
-    }
-    if corpus not in (*published, "toy", "table"):
-        near = difflib.get_close_matches(corpus.lower().replace("-", ""), published, n=1)
-        hint = f" (nearest: {near[0]})" if near else ""
-        raise CorpusError(
-            f"corpus {corpus!r} is not known{hint}; choose one of {', '.join(published)}, toy, or "
-            "table for any table"
-        )
-    if corpus != "table" and (columns or mapping or recordings):
-        raise CorpusError(
-            f"--columns, --map and --root go with prepare table alone; {corpus} needs none"
-        )
-    if corpus not in published and strict is not None:
-        raise CorpusError(f"prepare {corpus} has no release to differ from; leave --strict out")
-    if download and corpus != "meld":
-        raise CorpusError(
-            f"--download fetches meld alone; get {corpus} from its publisher and name its folder"
-        )
-    if corpus == "toy":
-        if root:
-            raise CorpusError("prepare toy takes --out alone; leave the folder out")
-        manifest = place(toy.read(), out, copy=True)
-    elif root is None:
-        named = "FILE" if corpus == "table" else "FOLDER"
-        what = "the table" if corpus == "table" else "the folder of the corpus"
-        raise CorpusError(
-            f"prepare {corpus} needs {what}: mersa prepare {corpus} {named} --out DIR"
-        )
-    elif corpus == "table":
-        found = table.read(
+    with progress_bars(quiet) as progress:
+        manifest = run_prepare(
+            corpus,
             root,
+            out,
+            strict=strict,
+            download=download,
+            confirm=None if yes else _confirm,
             columns=pairs(columns.split(",") if columns else [], "--columns"),
             mapping=pairs([pair for one in mapping or [] for pair in one.split(",")], "--map"),
-            root=recordings,
+            recordings=recordings,
+            copy=copy,
+            progress=progress,
         )
-        manifest = place(found, out, copy=copy)
-    else:
-        with progress_bars(quiet) as progress:
-            options: dict[str, Any] = {} if strict is None else {"strict": strict}
-            if corpus == "meld":
-                options["progress"] = progress
-            if download:
-                meld.download(root, progress=progress, confirm=None if yes else _confirm)
-            manifest = place(published[corpus](root, **options), out, copy=copy)
     counts = count_table(manifest)
-    beside = _paper_table(corpus, counts)
+    beside = beside_table(corpus, counts.by_part()) if corpus in PRINTED else None
     if as_json:
         paper = {"paper": beside.as_dict()} if beside else {}
         print_json(counts.as_dict() | paper)
         return
     typer.echo(counts.text())
-    typer.echo(_contents(manifest))
+    typer.echo(contents(manifest))
     if beside:
         typer.echo(f"\n{beside.text()}\n")
     typer.echo(f"written: {out / 'manifest.csv'}")
@@ -225,28 +187,3 @@ def encode(
 
 def _confirm(question: str) -> bool:
     return typer.confirm(question, err=True)
-
-
-def _paper_table(corpus: str, counts: Any) -> Any:
-    """Return the paper's table of this corpus beside its counts, or None if it has none."""
-    if corpus not in ("iemocap", "meld"):
-        return None
-    from mersa.paper import beside_table
-
-    return beside_table(
-        corpus,
-        {row.part: dict(zip(counts.emotions, row.counts, strict=True)) for row in counts.rows},
-    )
-
-
-def _contents(manifest: Any) -> str:
-    """Tell in one line what a manifest has besides emotions, so that a wrong column shows."""
-    speakers = len({one.speaker for one in manifest} - {""})
-    dialogues = len({one.dialogue for one in manifest} - {""})
-    words = sum(bool(one.text.strip()) for one in manifest)
-    sound = sum(bool(one.audio) for one in manifest)
-    extras = sorted({name for one in manifest for name in one.extras})
-    return (
-        f"with words {words}, with sound {sound}, speakers {speakers}, dialogues {dialogues}; "
-        f"other columns kept: {', '.join(extras) or 'none'}"
-    )

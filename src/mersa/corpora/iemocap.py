@@ -71,19 +71,6 @@ Those of `fru` follow from the published totals of the six: 1,365, 1,348, 1,533,
 DIALOGUES = {"1": 28, "2": 30, "3": 32, "4": 30, "5": 31}
 """Dialogues of each session that must come out, 151 in all."""
 
-LABEL_SET_COUNTS: Mapping[str, Mapping[str, int]] = {
-    "iemocap-4": {"anger": 1103, "happy": 1636, "sad": 1084, "neutral": 1708},
-    "iemocap-6": {
-        "anger": 1103,
-        "happy": 595,
-        "sad": 1084,
-        "neutral": 1708,
-        "excited": 1041,
-        "frustrated": 1849,
-    },
-}
-"""What the label sets keep of a whole release: 5,531 and 7,380 utterances."""
-
 _RELEASE = "IEMOCAP_full_release"
 _EVALUATIONS = "dialog/EmoEvaluation"
 _TRANSCRIPTS = "dialog/transcriptions"

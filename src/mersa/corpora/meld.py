@@ -34,13 +34,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mersa.corpora.meld_clips import LONGEST_S, Clips, find_clips, report_clips
-from mersa.corpora.meld_release import CLIP_FOLDERS, REMEDY, download, refuse_packed, table
+from mersa.corpora.meld_release import CLIP_FOLDERS, REMEDY, refuse_packed, table
 from mersa.corpora.meld_tables import Line, read_table
 from mersa.corpora.release import check_folder, compare_counts
 from mersa.manifest import PART_NAMES, Manifest, Utterance, make_manifest
 from mersa.progress import Progress, Silent
-
-__all__ = ["COUNTS", "DIALOGUES", "download", "read"]
 
 COUNTS = {
     "train": {

@@ -19,6 +19,7 @@ from mersa.manifest import (
     read_table,
     write_manifest,
 )
+from mersa.tables import aligned
 
 
 def place(manifest: Manifest, out: Path, *, copy: bool = False) -> Manifest:
@@ -100,8 +101,11 @@ class CountTable:
         for row in self.rows:
             numbers = (*row.counts, row.unlabelled, row.utterances)
             cells.append((row.part, *(f"{number:,}" for number in numbers), _hours(row)))
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(_aligned(line, widths) for line in cells)
+        return "\n".join(aligned(cells, right=range(1, len(header))))
+
+    def by_part(self) -> dict[str, dict[str, int]]:
+        """Return the counts by emotion, for each part and for `all`."""
+        return {row.part: dict(zip(self.emotions, row.counts, strict=True)) for row in self.rows}
 
     def as_dict(self) -> dict[str, object]:
         """Return the same counts for JSON; `seconds` is null where no length is known."""
@@ -139,6 +143,19 @@ def count_table(manifest: Manifest) -> CountTable:
         if part in parts and parts != {""}
     ]
     return CountTable(emotions, (*rows, _count("all", manifest, emotions)))
+
+
+def contents(manifest: Manifest) -> str:
+    """Tell in one line what a manifest has besides emotions, so that a wrong column shows."""
+    speakers = len({one.speaker for one in manifest} - {""})
+    dialogues = len({one.dialogue for one in manifest} - {""})
+    words = sum(bool(one.text.strip()) for one in manifest)
+    sound = sum(bool(one.audio) for one in manifest)
+    extras = sorted({name for one in manifest for name in one.extras})
+    return (
+        f"with words {words}, with sound {sound}, speakers {speakers}, dialogues {dialogues}; "
+        f"other columns kept: {', '.join(extras) or 'none'}"
+    )
 
 
 def _refuse_other_table(target: Path) -> None:
@@ -236,11 +253,3 @@ def _hours(row: CountRow) -> str:
     if not row.timed:
         return "-"
     return f"{'' if row.timed == row.utterances else '>'}{row.seconds / 3600:.2f}"
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.ljust(width) if number == 0 else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join((first, *others))
