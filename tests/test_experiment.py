@@ -431,7 +431,7 @@ def test_a_corpus_that_moved_is_named(own_corpus, quick, go, cache, tmp_path):
 def test_a_corpus_that_was_changed_is_refused(own_corpus, quick, go, cache, tmp_path):
     go(own_corpus, quick(), tmp_path / "run")
     edited(own_corpus, lambda row: row | {"emotion": row["emotion"].replace("sad", "fear")})
-    with pytest.raises(RunError, match=r"has the emotion 'fear', but .* the manifest was changed"):
+    with pytest.raises(RunError, match=r"has other words, emotions, .* than it had in training"):
         evaluate(tmp_path / "run", cache=cache, device="cpu")
 
     edited(own_corpus, lambda row: None if row["dialogue"] == "s4_d01" else row)
@@ -818,3 +818,23 @@ def test_a_modality_that_nobody_has_is_refused(
         train(own_corpus, config, tmp_path / "run", cache=cache)
 
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("column", ["text", "emotion"])
+def test_a_test_part_that_was_changed_under_its_ids_is_not_scored(
+    column, own_corpus, quick, go, cache, tmp_path
+):
+    go(own_corpus, quick(), tmp_path / "run")
+
+    def turn(row):
+        other = {"text": "something else", "emotion": "sad" if row["emotion"] != "sad" else "anger"}
+        return row | ({column: other[column]} if row["part"] == "test" else {})
+
+    edited(own_corpus, turn)
+
+    for named in (None, own_corpus):
+        with pytest.raises(
+            RunError, match=r"other words, emotions, .* under the ids of .* train ag"
+        ):
+            evaluate(tmp_path / "run", cache=cache, manifest_path=named, device="cpu")
+    assert runs.read_json(tmp_path / "run" / "metrics.json")["state"] == "trained"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mersa.errors import MersaError, StorageError
-from mersa.files import write_whole
+from mersa.files import one_process, write_whole
 
 LIMITED = """
 import resource, signal, sys
@@ -162,3 +162,25 @@ def test_a_full_device_is_told(tmp_path):
         write_whole(tmp_path / "table.csv"),
     ):
         full.write_bytes(b"x")
+
+
+def test_a_path_is_kept_to_one_process_until_the_block_ends(tmp_path):
+    path, busy = tmp_path / "not there yet", StorageError("somebody is at it")
+
+    with one_process(path, busy):
+        assert not path.exists()
+        with pytest.raises(StorageError, match="somebody is at it"), one_process(path, busy):
+            pass
+        with one_process(tmp_path / "another", busy):
+            pass
+    with one_process(tmp_path / "sub" / ".." / "not there yet", busy):
+        pass
+
+
+def test_a_block_that_fails_frees_its_path(tmp_path):
+    busy = StorageError("busy")
+    with pytest.raises(KeyError, match="mine"), one_process(tmp_path, busy):
+        raise KeyError("mine")
+
+    with one_process(tmp_path, busy):
+        pass

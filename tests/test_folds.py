@@ -1,6 +1,13 @@
 import pytest
 
-from mersa.folds import Fold, leaks, normalise_text, shared_key
+from mersa.folds import (
+    Fold,
+    known_from_train,
+    leaks,
+    natural_key,
+    normalise_text,
+    shared_key,
+)
 from mersa.manifest import Utterance
 
 
@@ -28,6 +35,27 @@ def test_an_empty_column_leaks_nothing_to_speak_of():
     made = [Utterance(id="a", speaker="Ann"), Utterance(id="b", speaker="Bob")]
 
     assert leaks(made, Fold("", {"a": "train", "b": "test"})) == {"speaker": 0.0}
+
+
+def test_test_utterances_are_known_by_the_first_train_utterance_with_their_key():
+    parts = {"a": "train", "b": "train", "c": "validation", "d": "test", "e": "test", "f": "test"}
+    keys = {"a": "x", "b": "x", "c": "y", "d": "x", "e": "y", "f": ""}
+
+    assert known_from_train(keys, Fold("", parts)) == {"d": "a"}
+
+
+def test_a_key_that_no_train_utterance_has_is_told_from_one_that_none_shares():
+    fold = Fold("", {"a": "train", "b": "test"})
+
+    assert known_from_train({"a": "", "b": ""}, fold) is None
+    assert known_from_train({"b": "x"}, fold) is None
+    assert known_from_train({"a": "x", "b": ""}, fold) == {}
+
+
+def test_numbers_in_names_are_sorted_as_numbers():
+    names = ["utt10", "b", "utt2", "10", "9", "utt02", "a"]
+
+    assert sorted(names, key=natural_key) == ["9", "10", "a", "b", "utt02", "utt2", "utt10"]
 
 
 def test_the_digest_depends_on_the_parts_alone():

@@ -10,7 +10,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "mersa"
 
 FLOORS = [
-    # What goes wrong, files that are whole, the words, and the table of what was spoken.
+    # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
     ["errors", "files", "tables", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
     ["audio", "corpora.toy", "corpora.table", "corpora.place"],

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -65,7 +66,7 @@ SECONDS = st.none() | st.floats(0, 1e6)
 
 @st.composite
 def utterances(draw):
-    cell = CELLS.map(str.strip)
+    cell = CELLS.map(lambda text: unicodedata.normalize("NFC", text).strip())
     start_s = draw(SECONDS)
     return Utterance(
         id=draw(cell.filter(bool)),
@@ -76,7 +77,7 @@ def utterances(draw):
         emotion=draw(cell),
         part=draw(st.sampled_from(["", "train", "validation", "test"])),
         duration_s=draw(SECONDS),
-        extras={"fold": draw(CELLS), "Ärger, é": draw(CELLS)},
+        extras={"fold": draw(cell), "Ärger, é": draw(cell)},
     )
 
 
@@ -192,7 +193,10 @@ def test_missing_values_of_parquet_are_empty_cells(tmp_path):
         ("id,text,start_s,end_s\na,x,2,2\n", "not in order; an utterance starts at 0 s or later"),
         ("id,text,end_s\na,x,0\n", "start_s None and end_s 0.0 are not in order"),
         ("id,text,start_s\na,x,-1\n", "start_s -1.0 and end_s None are not in order"),
-        ("id,text,start_s\na,x,1:20\n", "row 1: start_s is '1:20', but a number of seconds is nee"),
+        (
+            "id,text,start_s\na,x,1:20\n",
+            "row 1: start_s is '1:20', but a number of seconds is needed; correct it or leave",
+        ),
         ("id,text,duration_s\na,x,inf\n", "duration_s is 'inf', but a number of seconds"),
         ("id,text,id\na,x,b\n", "more than one column 'id'; give every column a name of its own"),
         (
@@ -296,3 +300,18 @@ def test_json_that_is_no_text_is_refused(tmp_path, line):
 
     with pytest.raises(ManifestError, match=r"line 1 is not JSON .*; write one object a line"):
         read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_speaker_in_two_forms_of_unicode_is_one():
+    rows = [{"id": "a", "speaker": "Rene\u0301e"}, {"id": "b", "speaker": " Ren\u00e9e "}]
+
+    one, other = (make_utterance(row, 1) for row in rows)
+
+    assert one.speaker == other.speaker == "Ren\u00e9e"
+
+
+def test_blanks_around_an_extra_do_not_count_and_words_stay_as_they_are():
+    made = make_utterance({"id": "a", "style": "improvised ", "text": " Oh\u0301. "}, 1)
+
+    assert made.extras["style"] == "improvised"
+    assert made.text.strip() == "Oh\u0301."

@@ -641,3 +641,31 @@ def test_what_is_kept_apart_is_kept_apart():
         for fold in cut(IEMOCAP_LIKE, protocol):
             shares = leaks(IEMOCAP_LIKE, fold)
             assert {name: shares[name] for name in apart} == dict.fromkeys(apart, 0)
+
+
+def test_dialogues_of_a_small_corpus_are_cut_though_no_emotion_fills_the_tenths():
+    made = [
+        Utterance(id=f"u{number:02}", dialogue=f"d{number % 12}", emotion=EMOTIONS[number % 4])
+        for number in range(27)
+    ]
+
+    (fold,) = cut(made, "dialogue")
+
+    assert set(fold.parts.values()) == set(PARTS)
+
+
+def test_sessions_that_share_speakers_are_refused_where_speakers_are_kept_apart():
+    made = [replace(one, speaker=one.speaker[-1]) for one in IEMOCAP_LIKE]
+
+    with pytest.raises(
+        ProtocolError, match=r"2 of them stand in several sessions, as 'F'; .* or column:session"
+    ):
+        cut(made, "leave-one-session-out")
+    assert len(cut(made, "column:session")) == 5
+
+
+def test_a_training_for_each_of_thousands_of_values_is_refused():
+    made = [Utterance(id=f"u{n}", speaker=f"s{n}", emotion=EMOTIONS[n % 4]) for n in range(1001)]
+
+    with pytest.raises(ProtocolError, match=r"would make 1,001 folds, .* such as speaker"):
+        cut(made, "leave-one-speaker-out")

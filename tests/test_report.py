@@ -99,7 +99,7 @@ def test_markdown_is_a_table_with_its_note(run):
 
 def test_seeds_are_told_by_their_deviation(run):
     test = part(0.5, sd=dict.fromkeys(NAMES, 0.0214))
-    test["ci95_seeds"] = dict.fromkeys(NAMES, [0.447, 0.553])
+    test["ci95_seeds"] = {name: [0.447, 0.553] for name in NAMES}
 
     lines = collect([run("one", "mersa", test, seeds=[0, 1, 2])])
 
@@ -127,7 +127,7 @@ def test_runs_of_different_labels_are_refused(run):
 
     with pytest.raises(
         RunError,
-        match=r"two tells anger, calm on 57 .*one anger, happy, .*; report runs of one label",
+        match=r"two has other labels than .*one \(57 utterances, 2 labels; .*; report runs of",
     ):
         collect([one, two])
 
@@ -135,7 +135,9 @@ def test_runs_of_different_labels_are_refused(run):
 def test_runs_of_different_test_parts_are_refused(run):
     one, two = run("one", "mersa", part(0.5)), run("two", "mersa", part(0.5, n=58))
 
-    with pytest.raises(RunError, match=r"two .* on 58 test utterances, .* on 57, .*test part"):
+    with pytest.raises(
+        RunError, match=r"two has other test utterances than .*one \(58 utter.*; 57, "
+    ):
         collect([one, two])
 
 

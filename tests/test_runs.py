@@ -336,3 +336,30 @@ def test_a_run_folder_holds_no_pickle(toy_run):
     kinds = {path.suffix for path in toy_run.rglob("*") if path.is_file()}
 
     assert kinds == {".toml", ".csv", ".json", ".safetensors", ".md", ".txt"}
+
+
+@pytest.mark.parametrize("value", ["-5", "7", "nan", "inf", "0.9"])
+def test_impossible_probabilities_are_refused(small_run, tmp_path, value):
+    shutil.copytree(small_run, tmp_path / "run")
+    path = tmp_path / "run" / "predictions.csv"
+    header, first, *rest = path.read_text().splitlines()
+    cells = first.split(",")
+    cells[header.split(",").index("anger")] = value
+    path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
+
+    with pytest.raises(
+        RunError, match=r"are not between 0 and 1 with the sum 1\); evaluate the run"
+    ):
+        runs.read_predictions(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"parts": null}', '{"parts": {"test": 1}}', '{"parts": {"test": {}}}']
+)
+def test_metrics_that_hold_no_scores_are_refused(tmp_path, content):
+    (tmp_path / "metrics.json").write_text(content)
+
+    with pytest.raises(
+        RunError, match=r"metrics\.json does not hold the scores of a run; evaluate"
+    ):
+        runs.read_metrics(tmp_path)

@@ -170,8 +170,7 @@ def test_many_small_subgroups_stand_in_one_line():
     assert len(lines) == 3
     assert lines[0].split()[:3] == ["utterances", "groups", "accuracy"]
     assert lines[1].startswith("speaker ross ")
-    assert lines[2].startswith("speaker: 10 others ")
-    assert lines[2].split()[3:] == ["50", "fewer", "than", "10", "utterances"]
+    assert lines[2] == "speaker: 10 values with fewer than 10 utterances each          50"
 
 
 def test_columns_of_the_text_are_aligned():

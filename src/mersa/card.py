@@ -6,7 +6,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from mersa.config import Config, to_toml
-from mersa.evaluation import score_cell
+from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 from mersa.folds import SHARED
 
 WEIGHT_LICENCES: Mapping[str, str] = {
@@ -51,14 +51,11 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         "",
         "## Scores",
         "",
-        "| part | utterances | groups | accuracy | balanced accuracy | macro F1 | weighted F1 |",
+        f"| part | utterances | groups | {' | '.join(map(score_title, PRINTED_SCORES))} |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for part, scores in metrics["parts"].items():
-        cells = [
-            score_cell(scores, name)
-            for name in ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
-        ]
+        cells = [score_cell(scores, name) for name in PRINTED_SCORES]
         lines.append(f"| {part} | {scores['n']} | {scores['groups']} | {' | '.join(cells)} |")
     majority = metrics["parts"][list(metrics["parts"])[-1]]["majority"]
     lines += [

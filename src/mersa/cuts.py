@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from mersa.errors import ProtocolError
-from mersa.folds import Fold, normalise_text
+from mersa.folds import Fold, natural_key, normalise_text
 from mersa.manifest import PARTS, Utterance, read_table
 
 MOST_FOLDS = 5
 """Folds of a grouped protocol, unless there are fewer groups or `data.folds` asks for others."""
 
+MOST_ONE_OUT = 1_000
 FEWEST_SPEAKERS = 3
 FEWEST_DIALOGUES = 10
 """One for the test part, one for validation, eight for train."""
@@ -92,13 +93,18 @@ def from_file(ordered: Sequence[Utterance], path: Path) -> Fold:
 
 def one_out(ordered: Sequence[Utterance], column: str, protocol: str) -> list[Fold]:
     """Make a fold for each value of a column; its utterances are the test part."""
-    names = sorted({utterance.column(column) for utterance in ordered} - {""}, key=_natural)
+    names = sorted({utterance.column(column) for utterance in ordered} - {""}, key=natural_key)
     if len(names) < 2:
         columns = sorted({name for utterance in ordered for name in utterance.extras})
         raise ProtocolError(
             f"protocol {protocol!r} needs at least two values in the column {column!r}, but "
             f"{len(names)} stand there; fill the column (the manifest's extra columns are "
             f"{', '.join(columns) or 'none'}), or choose another protocol"
+        )
+    if len(names) > MOST_ONE_OUT:
+        raise ProtocolError(
+            f"protocol {protocol!r} would make {len(names):,} folds, one for each {column}, and a "
+            f"training for each; choose one that makes at most {MOST_ONE_OUT:,}, such as speaker"
         )
     return [
         _fold(
@@ -112,6 +118,25 @@ def one_out(ordered: Sequence[Utterance], column: str, protocol: str) -> list[Fo
     ]
 
 
+def by_session(ordered: Sequence[Utterance]) -> list[Fold]:
+    """Make a fold for each session, whose speakers are heard in no other."""
+    shared = sharing_speakers(ordered)
+    if shared:
+        raise ProtocolError(
+            f"protocol 'leave-one-session-out' keeps speakers apart, but {len(shared)} of them "
+            f"stand in several sessions, as {min(shared)!r}; choose --protocol speaker, or "
+            "column:session to leave sessions out all the same"
+        )
+    return one_out(ordered, "session", "leave-one-session-out")
+
+
+def sharing_speakers(utterances: Sequence[Utterance]) -> set[str]:
+    """Return the speakers that stand in more than one session."""
+    homes = {(one.speaker, one.session) for one in utterances if one.speaker and one.session}
+    counts = Counter(speaker for speaker, _ in homes)
+    return {speaker for speaker, count in counts.items() if count > 1}
+
+
 def by_speaker(
     ordered: Sequence[Utterance], seed: int, folds: int | None, protocol: str = "speaker"
 ) -> list[Fold]:
@@ -123,7 +148,7 @@ def by_speaker(
 
 def by_dialogue(ordered: Sequence[Utterance], seed: int) -> Fold:
     """Cut 8:1:1 by whole dialogues, keeping the shares of the emotions close."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     held = [utterance for utterance in ordered if utterance.dialogue]
     dialogues = [utterance.dialogue for utterance in held]
@@ -135,6 +160,8 @@ def by_dialogue(ordered: Sequence[Utterance], seed: int) -> Fold:
         )
     splitter = StratifiedGroupKFold(FEWEST_DIALOGUES, shuffle=True, random_state=seed)
     emotions = [utterance.emotion for utterance in held]
+    if max(Counter(emotions).values()) < FEWEST_DIALOGUES:  # nothing to share out evenly
+        splitter = GroupKFold(FEWEST_DIALOGUES, shuffle=True, random_state=seed)
     with _few_of_a_class():
         tenths = [test for _, test in splitter.split(held, emotions, groups=dialogues)]
     part_of = dict.fromkeys(range(len(held)), "train")
@@ -177,7 +204,7 @@ def improvised(ordered: Sequence[Utterance], seed: int, folds: int | None) -> li
             "protocol 'improvised' keeps the utterances whose column 'style' is 'improvised', but "
             "there are none; fill the column or choose another protocol"
         )
-    if len({utterance.session for utterance in kept} - {""}) >= 2:
+    if len({utterance.session for utterance in kept} - {""}) >= 2 and not sharing_speakers(kept):
         return one_out(kept, "session", "improvised")
     return by_speaker(kept, seed, folds, "improvised")
 
@@ -233,11 +260,3 @@ def _few_of_a_class() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         yield
-
-
-def _natural(value: str) -> tuple[int, float, str]:
-    """Sort numbers by size and before words."""
-    try:
-        return (0, float(value), value)
-    except ValueError:
-        return (1, 0.0, value)

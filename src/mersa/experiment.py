@@ -48,7 +48,7 @@ from mersa.selection import (
     learnable,
     select,
 )
-from mersa.subgroups import SUBGROUP_COLUMNS, as_dicts, by_subgroup
+from mersa.subgroups import LENGTH, SUBGROUP_COLUMNS, as_dicts, by_subgroup
 from mersa.training import fit, predict
 
 
@@ -184,11 +184,11 @@ def evaluate(
         return _evaluate_elsewhere(
             folder, manifest, manifest_path, columns, cache, device, progress
         )
+    _check_unchanged(leaves[0], manifest, manifest_path or stored)
     for leaf in leaves:
         run = runs.load_run(leaf, device=build.device(device))
         ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
         utterances = [by_id[id_] for id_ in ids]
-        _check_labels(utterances, run, folder)
         tested = _answers(run, manifest, utterances, cache, device, progress)
         kept = runs.read_predictions(leaf).part("validation")
         both = concatenate([kept, tested])
@@ -291,20 +291,20 @@ def _prepare(
     train_set, validation = seen.part("train"), seen.part("validation")
     text: Encoder | None = None
     audio: Encoder | None = None
+    train_texts = [one.text for one in train_set if one.text.strip()]
+    if config.uses_text and not train_texts:
+        raise ConfigError(
+            "no utterance of the train part has words, but this system reads them; name the "
+            "column of the words when preparing, or choose network.system=audio"
+        )
+    if config.uses_audio and not any(one.audio for one in train_set):
+        raise ConfigError(
+            "no utterance of the train part has sound, but this system reads it; name the "
+            "column of the recordings when preparing, or choose network.system=text"
+        )
     if config.uses_text:
-        train_texts = [one.text for one in train_set if one.text.strip()]
-        if not train_texts:
-            raise ConfigError(
-                "no utterance of the train part has words, but this system reads them; name the "
-                "column of the words when preparing, or choose network.system=audio"
-            )
         text = build.text_encoder(config.text, train_texts=train_texts, device=device)
     if config.uses_audio:
-        if not any(one.audio for one in train_set):
-            raise ConfigError(
-                "no utterance of the train part has sound, but this system reads it; name the "
-                "column of the recordings when preparing, or choose network.system=text"
-            )
         audio = build.audio_encoder(config.audio, device=device)
     network = _network(config, text, audio, labels)
     features = [
@@ -490,13 +490,25 @@ def _evaluate_elsewhere(
     return metrics
 
 
+def _check_unchanged(leaf: Path, manifest: Manifest, path: Path) -> None:
+    """See that a run's own corpus still says what it said in training."""
+    minimum = runs.load_config(leaf).data.min_duration_s
+    selection = select(manifest, runs.load_labels(leaf), min_duration_s=minimum)
+    digest = runs.read_json(leaf / "environment.json").get("data_sha256")
+    if data_sha256(selection.utterances) != digest:
+        raise RunError(
+            f"{path} has other words, emotions, recordings or times under the ids of {leaf} than "
+            "it had in training; score another corpus under ids of its own, or train again"
+        )
+
+
 def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
     for column in by:
-        if column not in SUBGROUP_COLUMNS and not any(one.column(column) for one in manifest):
+        if column != LENGTH and not any(one.column(column) for one in manifest):
             filled = [name for name in manifest.columns() if any(u.column(name) for u in manifest)]
             raise ManifestError(
-                f"no utterance has anything in a column {column!r}; subgroups can go by "
-                f"{', '.join(dict.fromkeys((*SUBGROUP_COLUMNS, *filled)))}"
+                f"no utterance has anything in a column {column!r}; subgroups can go by {LENGTH}, "
+                f"{', '.join(filled)}"
             )
 
 
@@ -530,15 +542,6 @@ def _predictions(
         tuple(one.dialogue or one.speaker or one.id for one in utterances),
         labels.labels,
     )
-
-
-def _check_labels(utterances: Sequence[Utterance], run: runs.Run, folder: Path) -> None:
-    for one in utterances:
-        if run.labels.index(one.emotion) is None:
-            raise RunError(
-                f"utterance {one.id!r} has the emotion {one.emotion!r}, but {folder} tells "
-                f"{', '.join(run.labels.labels)}; the manifest was changed since training"
-            )
 
 
 def _with_protocol(config: Config, protocol: str) -> Config:

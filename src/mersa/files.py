@@ -1,12 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and paths that one process works on alone."""
 
 import errno
+import getpass
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mersa.errors import StorageError
 
@@ -42,6 +46,26 @@ def write_whole(path: Path) -> Iterator[Path]:
             f"{path} cannot be written whole ({error.strerror}; {_free(path):,.1f} MB are free on "
             "its disk); free some space there, or give another folder with --cache or --out"
         ) from error
+
+
+@contextmanager
+def one_process(path: Path, busy: Exception) -> Iterator[None]:
+    """Keep a file or folder to one process; the lock goes with the process, however it ends.
+
+    Args:
+        path: What is kept; it need not exist.
+        busy: Raised if another process of this machine and user keeps it.
+    """
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    held = FileLock(Path(tempfile.gettempdir()) / f"mersa-{getpass.getuser()}-{name}.lock")
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise busy from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _free(path: Path) -> float:

@@ -7,6 +7,7 @@ columns; columns beyond them are kept as extras.
 import csv
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -70,6 +71,7 @@ COLUMNS = tuple(column.name for column in fields(Utterance) if column.name != "e
 
 PARTS = ("train", "validation", "test")
 _LONGEST_CELL = 2**24  # characters; Python's own limit is 2**17
+_VERBATIM = ("id", "audio", "text")
 _SECONDS = ("start_s", "end_s", "duration_s")
 PART_NAMES = {part: part for part in PARTS} | {
     "training": "train",
@@ -129,6 +131,9 @@ def make_manifest(utterances: Iterable[Utterance], folder: Path) -> Manifest:
 def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
     """Turn one row of text cells into an utterance; further columns become extras.
 
+    Blanks around a cell do not count, and all but ids, paths and words are brought to one form of
+    Unicode (NFC), so that a speaker written in two forms is one.
+
     Args:
         row: Cells by column; a column of the contract that is absent is empty.
         number: The row's number in its table from 1, for messages.
@@ -137,6 +142,7 @@ def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
         ManifestError: If a time is not a number or the part has an unknown name.
     """
     known: dict[str, str | float | None] = {}
+    row = {name: cell if name in _VERBATIM else _plain(cell) for name, cell in row.items()}
     for name in COLUMNS:
         cell = row.get(name, "")
         known[name] = read_seconds(cell, name, str(number)) if name in _SECONDS else cell.strip()
@@ -271,6 +277,10 @@ def write_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str], path:
                 f"{path} ends in {suffix or 'nothing'}, but a table is written as .csv, .jsonl "
                 "or .parquet"
             )
+
+
+def _plain(cell: str) -> str:
+    return unicodedata.normalize("NFC", cell).strip()
 
 
 def _check(utterance: Utterance) -> None:

@@ -24,7 +24,7 @@ def summarise(folder: Path) -> dict[str, Any]:
             _pool(seed)
     if seeds != [folder]:
         return _mean_over_seeds(folder, seeds)
-    return runs.read_json(folder / "metrics.json")
+    return runs.read_metrics(folder)
 
 
 def places(folder: Path) -> list[Path]:
@@ -41,10 +41,11 @@ def test_answers(folder: Path) -> list[Predictions]:
     Raises:
         RunError: If the run is unfinished, or its test part has not been read.
     """
+    several = places(folder)
     runs.check_finished(folder)
     answers = []
-    for place in places(folder):
-        if "test" not in runs.read_json(place / "metrics.json")["parts"]:
+    for place in several:
+        if "test" not in runs.read_metrics(place)["parts"]:
             raise RunError(
                 f"{folder} has no test scores yet; read its test part with: mersa evaluate {folder}"
             )
@@ -54,7 +55,7 @@ def test_answers(folder: Path) -> list[Predictions]:
 
 def _pool(folder: Path) -> dict[str, Any]:
     leaves = runs.members(folder)
-    several = [runs.read_json(leaf / "metrics.json") for leaf in leaves]
+    several = [runs.read_metrics(leaf) for leaf in leaves]
     evaluated = all(one["state"] == "evaluated" for one in several)
     metrics = {
         **{
@@ -75,7 +76,7 @@ def _pool(folder: Path) -> dict[str, Any]:
 
 
 def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
-    several = [runs.read_json(path / "metrics.json") for path in inner]
+    several = [runs.read_metrics(path) for path in inner]
     parts = set.intersection(*(set(one["parts"]) for one in several))
     metrics = {
         **{
@@ -95,8 +96,9 @@ def _mean_of_seeds(several: Sequence[dict[str, Any]], part: str) -> dict[str, An
     mean = _mean(several, part)
     if len(several) > 1:
         mean["ci95_seeds"] = {
-            name: list(seed_interval([one["parts"][part][name] for one in several])[1:])
+            name: [max(low, 0.0), min(high, 1.0)]
             for name in SCORES
+            for _, low, high in [seed_interval([one["parts"][part][name] for one in several])]
         }
     return mean
 

@@ -125,7 +125,7 @@ def cut(
     kind, _, argument = protocol.partition(":")
     ways: Mapping[str, Callable[[], list[Fold]]] = {
         "official": lambda: [cuts.official(ordered)],
-        "leave-one-session-out": lambda: cuts.one_out(ordered, "session", protocol),
+        "leave-one-session-out": lambda: cuts.by_session(ordered),
         "speaker": lambda: cuts.by_speaker(ordered, seed, folds),
         "leave-one-speaker-out": lambda: cuts.one_out(ordered, "speaker", protocol),
         "dialogue": lambda: [cuts.by_dialogue(ordered, seed)],
@@ -153,9 +153,8 @@ def choose(utterances: Sequence[Utterance]) -> str:
     if any(utterance.part for utterance in utterances):
         return "official"
     sessions = {utterance.session for utterance in utterances} - {""}
-    homes = {(utterance.speaker, utterance.session) for utterance in utterances}
     speakers = {utterance.speaker for utterance in utterances} - {""}
-    if len(sessions) >= FEWEST_SESSIONS and len(homes) == len(speakers):
+    if len(sessions) >= FEWEST_SESSIONS and speakers and not cuts.sharing_speakers(utterances):
         return "leave-one-session-out"
     if len(speakers) >= cuts.FEWEST_SPEAKERS:
         return "speaker"

@@ -10,8 +10,6 @@ from mersa.errors import RunError
 from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 from mersa.tables import aligned
 
-COLUMNS = PRINTED_SCORES
-
 
 def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Read the test scores of runs, and put always answering the commonest label above them.
@@ -27,7 +25,7 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
     first: Mapping[str, Any] = {}
     for folder in folders:
         runs.check_finished(folder)
-        metrics = runs.read_json(folder / "metrics.json")
+        metrics = runs.read_metrics(folder)
         test = metrics["parts"].get("test")
         if test is None:
             raise RunError(
@@ -45,9 +43,10 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 }
             )
         if metrics["labels"] != first["labels"] or _test_part(folder) != _test_part(folders[0]):
+            other = "labels" if metrics["labels"] != first["labels"] else "test utterances"
             raise RunError(
-                f"{folder} tells {', '.join(metrics['labels'])} on {test['n']} test utterances, "
-                f"but {folders[0]} {', '.join(first['labels'])} on {lines[0]['n']}, or others; "
+                f"{folder} has other {other} than {folders[0]} ({test['n']} utterances, "
+                f"{len(metrics['labels'])} labels; {lines[0]['n']}, {len(first['labels'])}); "
                 "report runs of one label set and one test part together"
             )
         lines.append(

@@ -10,21 +10,18 @@ above them. Nothing is a pickle.
 """
 
 import csv
-import getpass
 import hashlib
 import json
 import platform
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from mersa import __version__, build
@@ -33,7 +30,7 @@ from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.encoders.base import Encoder
 from mersa.errors import EncoderError, RunError
 from mersa.evaluation import Predictions
-from mersa.files import write_whole
+from mersa.files import one_process, write_whole
 from mersa.manifest import read_table, write_table
 
 STATE = "resume.pt"
@@ -109,25 +106,16 @@ def is_finished(folder: Path) -> bool:
     return not _lacking(folder)
 
 
-@contextmanager
-def lock(out: Path) -> Iterator[None]:
+def lock(out: Path) -> AbstractContextManager[None]:
     """Keep a run folder to one process; the lock goes with the process, however it ends.
 
     Raises:
         RunError: If another process of this machine trains into it.
     """
-    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
-    held = FileLock(Path(tempfile.gettempdir()) / f"mersa-{getpass.getuser()}-{name}.lock")
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"another process trains into {out}; wait for it, or choose another --out"
-        ) from None
-    try:
-        yield
-    finally:
-        held.release()
+    return one_process(
+        out,
+        RunError(f"another process trains into {out}; wait for it, or choose another --out"),
+    )
 
 
 def check_place(out: Path, leaves: Sequence[Path], *, again: bool = False) -> None:
@@ -374,16 +362,27 @@ def read_predictions(folder: Path) -> Predictions:
     labels = load_labels(members(folder)[0]).labels
     try:
         rows = read_table(path)
+        probabilities = np.array([[float(row[label]) for label in labels] for row in rows])
+        _check_probabilities(rows, probabilities)
         return Predictions(
             tuple(row["id"] for row in rows),
             tuple(row["part"] for row in rows),
             np.array([labels.index(row["truth"]) for row in rows], dtype=np.int64),
-            np.array([[float(row[label]) for label in labels] for row in rows]),
+            probabilities,
             tuple(row["group"] for row in rows),
             labels,
         )
     except (KeyError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); evaluate the run again") from None
+
+
+def _check_probabilities(rows: Sequence[Mapping[str, str]], probabilities: Any) -> None:
+    if not rows:
+        return
+    fair = (probabilities >= 0).all(1) & (np.abs(probabilities.sum(1) - 1) < 1e-3)  # False for NaN
+    if not fair.all():
+        id_ = rows[int(fair.argmin())]["id"]
+        raise ValueError(f"the probabilities of {id_!r} are not between 0 and 1 with the sum 1")
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
@@ -421,6 +420,26 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{path} holds no JSON object; the run folder is not whole")
     return value
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Read the `metrics.json` of a leaf, or of what stands above leaves.
+
+    Raises:
+        RunError: If it is missing, or is not what a training writes.
+    """
+    metrics = read_json(folder / "metrics.json")
+    parts = metrics.get("parts")
+    scored = isinstance(parts, dict) and all(
+        isinstance(one, dict) and {"n", "groups", "accuracy", "majority"} <= set(one)
+        for one in parts.values()
+    )
+    if not scored or not isinstance(metrics.get("labels"), list) or "system" not in metrics:
+        raise RunError(
+            f"{folder / 'metrics.json'} does not hold the scores of a run; evaluate the run again, "
+            "or train it again"
+        )
+    return metrics
 
 
 def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> Encoder:

@@ -21,6 +21,7 @@ UNKNOWN = "unknown"
 LENGTH = "length"
 SUBGROUP_COLUMNS = ("speaker", "gender", "session", "style", LENGTH)
 FEWEST_UTTERANCES = 10
+_TOO_FEW = f"fewer than {FEWEST_UTTERANCES} utterances"
 LENGTHS = {"< 1 s": 1.0, "1-2 s": 2.0, "2-4 s": 4.0, "4-8 s": 8.0, ">= 8 s": float("inf")}
 """Names of the bins of length, each with its end in seconds, which belongs to the next bin."""
 
@@ -98,8 +99,8 @@ def to_text(subgroups: Sequence[Subgroup]) -> str:
             if one.scores is not None or len(small) == 1:
                 rows.append([f"{column} {one.value}", str(one.n), str(one.groups), *_cells(one)])
         if len(small) > 1:
-            total = str(sum(one.n for one in small))
-            rows.append([f"{column}: {len(small)} others", total, "", _too_few(), "", "", ""])
+            title = f"{column}: {len(small)} values with {_TOO_FEW} each"
+            rows.append([title, str(sum(one.n for one in small)), *[""] * (len(header) - 2)])
     return "\n".join(aligned(rows, right=(1, 2))) + "\n"
 
 
@@ -138,10 +139,6 @@ def _place(value: str) -> tuple[int, str]:
 
 def _cells(one: Subgroup) -> list[str]:
     if one.scores is None or one.ci95 is None:
-        return [_too_few(), *[""] * (len(PRINTED_SCORES) - 1)]
+        return [_TOO_FEW, *[""] * (len(PRINTED_SCORES) - 1)]
     scores = dict(one.scores) | {"ci95": one.ci95}
     return [score_cell(scores, name) for name in PRINTED_SCORES]
-
-
-def _too_few() -> str:
-    return f"fewer than {FEWEST_UTTERANCES} utterances"

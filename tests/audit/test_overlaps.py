@@ -20,7 +20,7 @@ def test_shared_keys_are_counted_in_each_fold_and_added_up():
     found = by_key("speaker", keys, [ONE, TWO])
 
     assert found.hits == (("d",), ("a",))
-    assert (found.shared, found.of, found.sizes) == (2, 5, (2, 3))
+    assert (found.num_shared, found.num_test, found.sizes) == (2, 5, (2, 3))
     assert found.shares == (1 / 2, 1 / 3)
     assert found.worst_fold == "fold-1"
     assert found.example == ("d", "a", "fold-1")
@@ -45,7 +45,7 @@ def test_the_worst_fold_is_that_of_the_largest_share_not_of_the_most_utterances(
 def test_what_has_no_key_shares_nothing():
     found = by_key("speaker", {"a": "", "d": ""}, [ONE])
 
-    assert (found.shared, found.worst_fold, found.example) == (0, "", None)
+    assert (found.num_shared, found.worst_fold, found.example) == (0, "", None)
 
 
 def test_shares_are_those_of_leaks():

@@ -28,8 +28,8 @@ ROWS = [  # id, part, text, label
 
 def twins(rows, *folds):
     texts = {id_: text for id_, _, text, _ in rows}
-    labels = {id_: label for id_, *_, label in rows}
-    return text_twins(texts, labels, folds, by_key("text", texts, folds))
+    label_of = {id_: label for id_, *_, label in rows}
+    return text_twins(texts, label_of, folds, by_key("text", texts, folds))
 
 
 FOLD = Fold("fold-1", {id_: part for id_, part, *_ in ROWS})
@@ -38,7 +38,7 @@ FOLD = Fold("fold-1", {id_: part for id_, part, *_ in ROWS})
 def test_shared_texts_tell_the_label_by_the_majority_of_train():
     found = twins(ROWS, FOLD)
 
-    assert (found.shared, found.texts) == (5, 3)
+    assert (found.num_shared, found.texts) == (5, 3)
     assert found.right == 3  # c1, c2, and c5: 'oh' is sad or surprise alike, but sad is commoner
     assert found.guessed == 1  # c5
 
@@ -47,7 +47,7 @@ def test_labels_that_differ_are_counted_across_and_within_train():
     found = twins(ROWS, FOLD)
 
     assert (found.unseen_label, found.unseen_label_texts) == (2, 2)  # c3, c4
-    assert (found.mixed, found.mixed_texts, found.mixed_of) == (5, 2, 9)  # 'yes', 'oh'
+    assert (found.mixed, found.mixed_texts, found.num_train) == (5, 2, 9)  # 'yes', 'oh'
 
 
 def test_folds_are_added_up_and_texts_counted_once():
@@ -56,8 +56,8 @@ def test_folds_are_added_up_and_texts_counted_once():
 
     found = twins(ROWS, FOLD, other)
 
-    assert (found.shared, found.texts) == (5 + 6, 3)
-    assert (found.mixed, found.mixed_texts, found.mixed_of) == (5 + 3, 2, 9 + 7)
+    assert (found.num_shared, found.texts) == (5 + 6, 3)
+    assert (found.mixed, found.mixed_texts, found.num_train) == (5 + 3, 2, 9 + 7)
     assert (found.unseen_label, found.unseen_label_texts) == (2 + 3, 3)  # a3, a4, a5
 
 
@@ -97,7 +97,7 @@ def test_a_dialogue_with_the_same_texts_in_order_is_a_twin():
     )
 
     assert found.pairs == ((("b", "a"),),)
-    assert (found.count, found.of) == (1, 3)
+    assert (found.num_shared, found.num_test_dialogues) == (1, 3)
     assert found.lines() == [
         "test dialogues that repeat a train dialogue word for word: 1 of 3 (as b = a)"
     ]
@@ -110,7 +110,7 @@ def test_a_dialogue_with_the_same_texts_in_order_is_a_twin():
 def test_fewer_than_two_texts_make_no_dialogue(lines):
     found = found_among(dialogue("a", *lines), dialogue("b", *lines, part="test"))
 
-    assert (found.count, found.of, found.lines()) == (0, 1, [])
+    assert (found.num_shared, found.num_test_dialogues, found.lines()) == (0, 1, [])
 
 
 def test_validation_is_no_twin():
@@ -120,7 +120,7 @@ def test_validation_is_no_twin():
         dialogue("c", "Other.", "Words!"),
     )
 
-    assert found.count == 0
+    assert found.num_shared == 0
 
 
 def test_a_dialogue_is_compared_whole_in_the_order_of_its_numbers():
@@ -143,4 +143,4 @@ def test_a_dialogue_on_both_sides_is_not_its_own_twin():
 
     found = dialogue_twins(made, [Fold("", parts)])
 
-    assert (found.count, found.of) == (0, 1)
+    assert (found.num_shared, found.num_test_dialogues) == (0, 1)

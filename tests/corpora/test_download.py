@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mersa.corpora import download, meld, meld_release
+from mersa.corpora import download, meld_release
 from mersa.corpora.download import GZIP, fetch, unpack
 from mersa.errors import CorpusError, StorageError
 from mersa.progress import OnProgress, Silent

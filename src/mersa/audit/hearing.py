@@ -32,14 +32,12 @@ class Sound:
 
     Attributes:
         length_s: Its length in seconds.
-        peak: Its largest sample, full scale 1.
         clipped: Share of its samples that are clipped, 0 to 1.
         digest: SHA-256 of its samples; empty where all of it is silence.
         core: The same without the silence at both ends; `digest` where less than 0.1 s is left.
     """
 
     length_s: float
-    peak: float
     clipped: float
     digest: str
     core: str
@@ -98,7 +96,6 @@ def hear(samples: FloatArray) -> Sound:
     clipped = _in_runs(samples >= FULL_SCALE) + _in_runs(samples <= -FULL_SCALE)
     return Sound(
         length_s=len(samples) / SAMPLE_RATE,
-        peak=float(np.abs(samples).max()),
         clipped=clipped / len(samples),
         digest=digest,
         core=core,

@@ -126,15 +126,15 @@ def overlapping(utterances: Iterable[Utterance]) -> dict[str, list[str]]:
 
 def _shared(name: str, folds: Sequence[Fold], known: Sequence[Mapping[str, str]]) -> Shared:
     """Sum up, of each fold, which test utterances are known by which train utterance."""
-    examples = [
+    examples = (
         (*pair, fold.name) for fold, one in zip(folds, known, strict=True) for pair in one.items()
-    ]
+    )
     return Shared(
         name=name,
         folds=tuple(fold.name for fold in folds),
         hits=tuple(map(tuple, known)),
         sizes=tuple(Counter(fold.parts.values())["test"] for fold in folds),
-        example=examples[0] if examples else None,
+        example=next(examples, None),
     )
 
 

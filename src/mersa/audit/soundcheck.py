@@ -88,13 +88,13 @@ class Recordings:
 
 
 def check(
-    utterances: Sequence[Utterance], labels: Mapping[str, str], heard: Heard | None
+    utterances: Sequence[Utterance], label_of: Mapping[str, str], heard: Heard | None
 ) -> Recordings:
     """Find what is wrong, the gravest first.
 
     Args:
         utterances: Those to judge.
-        labels: Their labels by id.
+        label_of: Their labels by id.
         heard: What was read; None judges by the lengths of the manifest alone.
     """
     length_s = _lengths(utterances, heard)
@@ -127,7 +127,7 @@ def check(
             f"silent (every sample below {SILENT_DBFS:g} dBFS)",
             tuple(id_ for id_, sound in heard.sounds.items() if not sound.digest),
         ),
-        *_repeated(heard.sounds, labels),
+        *_repeated(heard.sounds, label_of),
         *lengths,
         Finding(
             "clipped",
@@ -160,14 +160,14 @@ def _lengths(utterances: Iterable[Utterance], heard: Heard | None) -> dict[str, 
     return {id_: seconds for id_, seconds in known.items() if seconds is not None}
 
 
-def _repeated(sounds: Mapping[str, Sound], labels: Mapping[str, str]) -> tuple[Finding, ...]:
+def _repeated(sounds: Mapping[str, Sound], label_of: Mapping[str, str]) -> tuple[Finding, ...]:
     """Find sounds that stand more than once, and those of them whose labels differ."""
     groups: dict[str, list[str]] = defaultdict(list)
     for id_, sound in sounds.items():
         if sound.core:
             groups[sound.core].append(id_)
     several = [group for group in groups.values() if len(group) > 1]
-    differing = [group for group in several if len({labels[id_] for id_ in group}) > 1]
+    differing = [group for group in several if len({label_of[id_] for id_ in group}) > 1]
     return (
         Finding(
             "repeated_sound",

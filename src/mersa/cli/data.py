@@ -132,7 +132,7 @@ def audit(
             protocol or "auto",
             labels=chosen,
             seed=seed,
-            folds=folds,
+            num_folds=folds,
             sound=sound,
             progress=progress,
         )

@@ -143,8 +143,9 @@ def evaluate(
     groups = {
         str(place): [
             one
+            for column in dict.fromkeys(columns)
             for one in read_json(place / "subgroups.json")["subgroups"]
-            if one["column"] in columns
+            if one["column"] == column
         ]
         for place in (answered if columns else [])
     }
@@ -199,17 +200,22 @@ def report(
 
 
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
-    from mersa.evaluation import score_cell
-    from mersa.report import COLUMNS
+    from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 
     scores = metrics["parts"][part]
     typer.echo(f"{folder}: {part}, {scores['n']} utterances in {scores['groups']} groups")
-    for name in COLUMNS:
+    for name in PRINTED_SCORES:
         commonest = scores["majority"][name]
         typer.echo(
-            f"  {name.replace('_', ' '):18} {score_cell(scores, name):30} "
+            f"  {score_title(name):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
+    if "mean_of_folds" in scores:
+        means = (
+            f"{score_title(name)} {score_cell(scores['mean_of_folds'], name)}"
+            for name in PRINTED_SCORES
+        )
+        typer.echo(f"  mean of {scores['mean_of_folds']['runs']} folds: {', '.join(means)}")
     if "recall" in scores:
         recalls = (
             f"{label} {'-' if recall is None else f'{recall:.3f}'}"

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from mersa.corpora.beside import read_beside
-from mersa.corpora.filenames import Recording, Release, read_release, warn_or_refuse
+from mersa.corpora.filenames import Recording, Release, read_release
+from mersa.corpora.release import warn_or_refuse
 from mersa.emotions import to_word
 from mersa.manifest import Manifest, Utterance
 

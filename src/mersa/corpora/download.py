@@ -4,7 +4,6 @@ Both can be broken off at any moment: the same call goes on where the last one e
 the archive nor a folder of it stands under its name before it is whole.
 """
 
-import getpass
 import gzip
 import hashlib
 import http.client
@@ -12,7 +11,6 @@ import json
 import re
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
@@ -22,10 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from filelock import FileLock, Timeout
-
 from mersa.errors import CorpusError, StorageError
-from mersa.files import write_whole
+from mersa.files import one_process, write_whole
 from mersa.progress import OnProgress, Progress, Silent
 
 Confirm = Callable[[str], bool]
@@ -93,7 +89,8 @@ def fetch(
     if sha256 and not _SHA256.fullmatch(sha256):
         raise CorpusError(f"sha256 {sha256!r} is no digest; give 64 hex digits, or leave it out")
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file):
+    busy = CorpusError(f"another process fetches {file}; wait for it")
+    with one_process(file, busy):
         remote = _look(url, file)
         return _fetch(remote, file, sha256, begins, notice, copies, progress, confirm)
 
@@ -255,21 +252,6 @@ def _ask(
             f"{remote.url} was not agreed to, so nothing was fetched; agree to it, or put the "
             f"archive at {file} yourself"
         )
-
-
-@contextmanager
-def _alone(file: Path) -> Iterator[None]:
-    """Keep a file to one process; the lock goes with the process, however it ends."""
-    name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:16]
-    held = FileLock(Path(tempfile.gettempdir()) / f"mersa-{getpass.getuser()}-{name}.lock")
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise CorpusError(f"another process fetches {file}; wait for it") from None
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _look(url: str, file: Path) -> _Remote:

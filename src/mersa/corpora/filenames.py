@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from mersa.corpora.release import check_folder, compare_counts
+from mersa.corpora.release import check_folder, compare_counts, some, warn_or_refuse
 from mersa.errors import CorpusError
 from mersa.manifest import Manifest, Utterance, make_manifest
 
@@ -23,7 +23,6 @@ SUFFIXES = (".wav", ".flac")
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 _LFS_POINTER = b"version https://git-lfs"
-_NAMED = 3  # how many files a message names
 
 Meaning = TypeVar("Meaning")
 
@@ -126,17 +125,6 @@ def read_release(
     return make_manifest(kept, root)
 
 
-def warn_or_refuse(message: str, remedy: str, *, strict: bool) -> None:
-    """Warn of what is amiss with a release.
-
-    Raises:
-        CorpusError: If `strict` is set.
-    """
-    if strict:
-        raise CorpusError(f"{message}; {remedy}, or give --no-strict to go on without")
-    _LOGGER.warning("%s; %s; --strict makes this an error", message, remedy)
-
-
 @dataclass(frozen=True)
 class _File:
     path: Path
@@ -156,7 +144,7 @@ def _find(root: Path, release: Release, strict: bool) -> list[_File]:
         warn_or_refuse(
             f"{len(foreign):,} of {len(paths):,} recordings in {root} are not named as "
             f"{release.corpus} names them ({release.example}) and not read: "
-            f"{_some(path.relative_to(root).as_posix() for path in foreign)}",
+            f"{some(path.relative_to(root).as_posix() for path in foreign)}",
             "rename them or move them away",
             strict=strict,
         )
@@ -194,8 +182,8 @@ def _walk(folder: Path, seen: set[Path]) -> Iterator[Path]:
 def _nothing_found(root: Path, release: Release, foreign: Sequence[Path]) -> str:
     packed = [path.name for path in _walk(root, set()) if path.suffix.lower() in _ARCHIVES]
     if packed:
-        return f"{release.corpus} at {root} is still packed ({_some(packed)}); unpack it there"
-    seen = f" ({len(foreign):,} have other names: {_some(path.name for path in foreign)})"
+        return f"{release.corpus} at {root} is still packed ({some(packed)}); unpack it there"
+    seen = f" ({len(foreign):,} have other names: {some(path.name for path in foreign)})"
     return (
         f"{root} holds no recording that is named as {release.corpus} names them, as "
         f"{release.example}{seen if foreign else ''}; {release.remedy}"
@@ -248,7 +236,7 @@ def _measure(root: Path, release: Release, files: Sequence[_File], strict: bool)
         message = (
             f"{len(broken):,} of {len(files):,} recordings of {release.corpus} at {root} do not "
             "open or are empty and are kept out: "
-            f"{_some(path.relative_to(root).as_posix() for path in broken)}"
+            f"{some(path.relative_to(root).as_posix() for path in broken)}"
         )
         remedy = "bring them there again"
         if _is_pointer(broken[0]):
@@ -265,9 +253,3 @@ def _is_pointer(path: Path) -> bool:
             return file.read(len(_LFS_POINTER)) == _LFS_POINTER
     except OSError:
         return False
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

@@ -30,7 +30,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mersa.corpora.release import check_folder, compare_counts
+from mersa.corpora.release import check_folder, compare_counts, warn_or_refuse
 from mersa.emotions import to_word
 from mersa.errors import CorpusError
 from mersa.manifest import Manifest, Utterance, make_manifest
@@ -75,6 +75,7 @@ _RELEASE = "IEMOCAP_full_release"
 _EVALUATIONS = "dialog/EmoEvaluation"
 _TRANSCRIPTS = "dialog/transcriptions"
 _RECORDINGS = "sentences/wav"
+_REMEDY = "unpack the whole archive again"
 
 _DIALOGUE = re.compile(r"Ses0([1-5])[FM]_((?:impro|script)\d\d)[a-z]?(?:_\d[a-z]?)?")
 _NAME = re.compile(rf"({_DIALOGUE.pattern})_([FM])\d{{3}}")
@@ -169,10 +170,11 @@ def _sessions_with(
         paths[session].relative_to(home).as_posix() for session in paths if session not in present
     ]
     if absent:
-        _tell(
+        warn_or_refuse(
             f"IEMOCAP at {home} has no {what} of {len(absent)} of its sessions, since "
             f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing or empty",
-            strict,
+            _REMEDY,
+            strict=strict,
         )
     return present
 
@@ -313,16 +315,8 @@ def _compare(home: Path, turns: Iterable[Utterance], sessions: Sequence[str], st
 def _tell_missing(home: Path, names: Collection[str], what: str, strict: bool) -> None:
     if names:
         count = what.format(f"{len(names):,}")
-        _tell(f"IEMOCAP at {home} has no {count} (first: {min(names)})", strict)
-
-
-def _tell(problem: str, strict: bool) -> None:
-    if strict:
-        raise CorpusError(
-            f"{problem}; unpack the whole archive again, or give --no-strict to go on with what is "
-            "there"
-        )
-    _LOGGER.warning("%s; --strict makes this an error", problem)
+        message = f"IEMOCAP at {home} has no {count} (first: {min(names)})"
+        warn_or_refuse(message, _REMEDY, strict=strict)
 
 
 def _files(home: Path, session: str, folder: str) -> list[Path]:

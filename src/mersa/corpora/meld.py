@@ -108,7 +108,8 @@ def _utterance(line: Line, clips: Clips) -> Utterance:
         "origin_end_s": f"{line.end_s:.3f}",
     }
     if line.id in clips.fault:
-        extras["fault"] = clips.fault[line.id]
+        fault = clips.fault[line.id]
+        extras["fault"] = fault.says if fault else ""
     return Utterance(
         id=line.id,
         audio=clips.audio.get(line.id, ""),

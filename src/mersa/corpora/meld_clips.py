@@ -7,20 +7,44 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mersa.corpora.meld_release import CLIP_FOLDERS, clip_folder
 from mersa.corpora.meld_tables import Key, Line
-from mersa.errors import CorpusError
+from mersa.corpora.release import refusal, some
 from mersa.progress import Progress
 
+
+class FaultKind(StrEnum):
+    """What can be wrong with a clip; all but `SHORT` make it of no use."""
+
+    NO_CLIP = "no clip"
+    UNDECODABLE = "does not decode"
+    CUT_WRONGLY = "cut wrongly"
+    SHORT = "short"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one clip.
+
+    Attributes:
+        kind: What it is.
+        says: How the column `fault` tells it.
+    """
+
+    kind: FaultKind
+    says: str
+
+
 FAULTS = {
-    "train_dia0125_utt03": "does not decode",
-    "dev_dia0110_utt07": "no clip",
-    "test_dia0038_utt04": "cut wrongly",
-    "test_dia0220_utt00": "cut wrongly",
+    "train_dia0125_utt03": FaultKind.UNDECODABLE,
+    "dev_dia0110_utt07": FaultKind.NO_CLIP,
+    "test_dia0038_utt04": FaultKind.CUT_WRONGLY,
+    "test_dia0220_utt00": FaultKind.CUT_WRONGLY,
 }
 """Utterances whose clip is of no use in the release itself."""
 
@@ -29,6 +53,12 @@ LONGEST_S = 60.0
 
 _SHORT_S = 0.1
 _LONG_S, _LONG_RATIO = 20.0, 3.0
+_WARNINGS = {
+    FaultKind.NO_CLIP: "rows without a clip, whose audio is empty",
+    FaultKind.UNDECODABLE: "rows whose clip does not decode, so audio is empty",
+    FaultKind.CUT_WRONGLY: "rows whose clip was cut wrongly, so audio is empty",
+    FaultKind.SHORT: f"rows whose clip is under {_SHORT_S} s, but kept",
+}
 _CLIP = re.compile(r"(final_videos_test)?dia(\d+)_utt(\d+)\.(mp4|flac|wav)")
 _SUFFIXES = ("mp4", "flac", "wav")  # the first that is there is taken
 _NAMED = 8
@@ -43,14 +73,14 @@ class Clips:
     Attributes:
         audio: Path relative to the root, by id; clips that are of no use are left out.
         length_s: Length in seconds, by id, of those that decode; NaN where it is not stated.
-        fault: What is wrong, or empty, by id; rows of a part without a folder have no entry.
+        fault: What is wrong, or None, by id; rows of a part without a folder have no entry.
         rowless: Paths of clips that no row names.
         absent: Names of the folders of clips that are not there.
     """
 
     audio: Mapping[str, str]
     length_s: Mapping[str, float]
-    fault: Mapping[str, str]
+    fault: Mapping[str, Fault | None]
     rowless: Sequence[str]
     absent: Sequence[str]
 
@@ -61,7 +91,7 @@ def find_clips(root: Path, lines: Sequence[Line], progress: Progress) -> Clips:
     found = {part: _clips(folder, part) for part, folder in folders.items() if folder}
     audio: dict[str, str] = {}
     length_s: dict[str, float] = {}
-    fault: dict[str, str] = {}
+    fault: dict[str, Fault | None] = {}
     rows = [line for line in lines if line.part in found]
     probe, report = _probe(), progress.task("clips of MELD")
     for number, line in enumerate(rows, start=1):
@@ -69,8 +99,8 @@ def find_clips(root: Path, lines: Sequence[Line], progress: Progress) -> Clips:
         length = probe(path) if path else None
         if length is not None:
             length_s[line.id] = length
-        fault[line.id] = "no clip" if path is None else _fault(line, length)
-        if path and (not fault[line.id] or _is_short(length)):
+        fault[line.id] = wrong = _fault(line, path, length)
+        if path and (wrong is None or wrong.kind is FaultKind.SHORT):
             audio[line.id] = path.relative_to(root).as_posix()
         report(number, len(rows))
     named = {(line.part, line.key) for line in rows}
@@ -104,29 +134,22 @@ def report_clips(root: Path, clips: Clips, *, strict: bool) -> None:
         return
     useless = [name for name in clips.fault if name not in clips.audio and name not in FAULTS]
     if strict and (clips.absent or useless):
-        raise CorpusError(
+        raise refusal(
             f"MELD at {root} lacks {len(clips.absent)} folders of clips, and {len(useless)} clips "
             f"are missing or of no use beyond the {len(FAULTS)} of its release "
-            f"({_names([*clips.absent, *useless])}); unpack it again, or give --no-strict to go on "
-            "without them"
+            f"({some([*clips.absent, *useless], most=_NAMED)})",
+            "unpack it again",
         )
-    marks = {
-        "rows without a clip, whose audio is empty": "no clip",
-        "rows whose clip does not decode, so audio is empty": "does not decode",
-        "rows whose clip was cut wrongly, so audio is empty": " for times of ",
-    }
     told = {
-        words: [name for name, fault in clips.fault.items() if mark in fault]
-        for words, mark in marks.items()
+        words: [name for name, fault in clips.fault.items() if fault and fault.kind is kind]
+        for kind, words in _WARNINGS.items()
     }
-    told[f"rows whose clip is under {_SHORT_S} s, but kept"] = [
-        name for name, fault in clips.fault.items() if fault and name in clips.audio
-    ]
     told["clips that belong to no row, left out"] = list(clips.rowless)
     told["folders of clips that are missing, so audio is empty"] = list(clips.absent)
     for words, names in told.items():
         if names:
-            _LOGGER.warning("MELD at %s, %s: %d (%s)", root, words, len(names), _names(names))
+            listed = some(names, most=_NAMED)
+            _LOGGER.warning("MELD at %s, %s: %d (%s)", root, words, len(names), listed)
 
 
 def _clips(folder: Path, part: str) -> dict[Key, Path]:
@@ -140,16 +163,15 @@ def _clips(folder: Path, part: str) -> dict[Key, Path]:
     return {key: min(choices)[1] for key, choices in found.items()}
 
 
-def _fault(line: Line, length_s: float | None) -> str:
+def _fault(line: Line, path: Path | None, length_s: float | None) -> Fault | None:
+    if path is None:
+        return Fault(FaultKind.NO_CLIP, "no clip")
     if length_s is None:
-        return "does not decode"
+        return Fault(FaultKind.UNDECODABLE, "does not decode")
     if length_s > min(LONGEST_S, max(_LONG_S, _LONG_RATIO * line.times_s)):
-        return f"clip of {length_s:.1f} s for times of {line.times_s:.1f} s"
-    return f"clip of {length_s:.3f} s" if _is_short(length_s) else ""
-
-
-def _is_short(length_s: float | None) -> bool:
-    return length_s is not None and length_s < _SHORT_S
+        says = f"clip of {length_s:.1f} s for times of {line.times_s:.1f} s"
+        return Fault(FaultKind.CUT_WRONGLY, says)
+    return Fault(FaultKind.SHORT, f"clip of {length_s:.3f} s") if length_s < _SHORT_S else None
 
 
 def _probe() -> Callable[[Path], float | None]:
@@ -186,8 +208,3 @@ def _decodes_sound(name: str) -> bool:
         return bool(av.Codec(name, "r").type == "audio")
     except ValueError:  # it encodes only
         return False
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

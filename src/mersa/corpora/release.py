@@ -1,7 +1,7 @@
 """What a published corpus must hold, beside what was found of it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from mersa.errors import CorpusError
@@ -47,15 +47,32 @@ def compare_counts(
         for name in {**expected, **found}
         if found.get(name, 0) != expected.get(name, 0)
     ]
-    if not differences:
-        return
-    if len(differences) > _MOST_NAMED:
-        rest = len(differences) - _MOST_NAMED
-        differences = [*differences[:_MOST_NAMED], f"and {rest} more"]
-    message = f"{corpus} at {root} differs from its release: {', '.join(differences)}"
-    if strict:
-        raise CorpusError(
-            f"{message}; complete or unpack it again, or give --no-strict to go on with what is "
-            "there"
+    if differences:
+        warn_or_refuse(
+            f"{corpus} at {root} differs from its release: {some(differences, most=_MOST_NAMED)}",
+            "complete or unpack it again",
+            strict=strict,
         )
-    _LOGGER.warning("%s; --strict makes this an error", message)
+
+
+def warn_or_refuse(message: str, remedy: str, *, strict: bool) -> None:
+    """Warn of what is amiss with a release.
+
+    Raises:
+        CorpusError: If `strict` is set.
+    """
+    if strict:
+        raise refusal(message, remedy)
+    _LOGGER.warning("%s; %s; --strict makes this an error", message, remedy)
+
+
+def refusal(message: str, remedy: str) -> CorpusError:
+    """Return the error of what `--no-strict` lets through."""
+    return CorpusError(f"{message}; {remedy}, or give --no-strict to go on with what is there")
+
+
+def some(names: Iterable[str], *, most: int = 3) -> str:
+    """Return names with commas, of more than `most` the first ones and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
