@@ -7,7 +7,7 @@ from mersa import runs
 from mersa.config import Config
 from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
-from mersa.evaluation import SCORES, Predictions, concatenate, score
+from mersa.evaluation import SCORES, Predictions, concatenate, score, score_cell
 from mersa.pooling import places, summarise, test_answers
 
 test_answers.__test__ = False  # a function of the package, and no test
@@ -206,3 +206,14 @@ def test_the_mean_over_seeds_has_an_interval_of_its_own(tmp_path):
     assert test["ci95_seeds"]["macro_f1"] == pytest.approx(
         [test["macro_f1"] - half, test["macro_f1"] + half]
     )
+
+
+def test_a_run_of_folds_has_a_card_of_its_own(tmp_path):
+    folds(tmp_path / "run")
+    test = summarise(tmp_path / "run")["parts"]["test"]
+
+    card = (tmp_path / "run" / "README.md").read_text()
+
+    assert f"| test | 45 | 15 | {score_cell(test, 'accuracy')} |" in card
+    assert "[fold-1](fold-1/README.md), [fold-2](fold-2/README.md), [fold-3]" in card
+    assert "answers by the mean of their probabilities" in card

@@ -1,7 +1,7 @@
 """The model card that stands in every run folder, made from the run alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -30,11 +30,59 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
     Of paths on this machine only the last name is told.
     """
     config = _without_paths(config)
-    encoders = [
-        *([("text", config.text.name)] if config.uses_text else []),
-        *([("audio", config.audio.name)] if config.uses_audio else []),
+    counts = metrics["counts"]
+    shared = [f"{name} {share:.1%}" for name, share in metrics["leaks"].items() if share]
+    apart = [name for name, share in metrics["leaks"].items() if not share]
+    unknown = [name for name in SHARED if name not in metrics["leaks"]]
+    trained = (
+        f"seed {config.train.seed}; {metrics['trainable_parameters']:,} trainable parameters; "
+        f"epoch {metrics['best_epoch'] + 1} of {metrics['epochs']} was chosen on validation."
+    )
+    refitted = [
+        "The weights here were then fitted anew on train and validation together for as many "
+        "epochs; the validation scores are those of the network before that.",
+        "",
     ]
     lines = [
+        *_head(config, metrics, trained),
+        *_scores(metrics),
+        *(refitted if config.train.refit else []),
+        "## Data and parts",
+        "",
+        f"Train {counts['train']}, validation {counts['validation']}, test {counts['test']} "
+        f"utterances; SHA-256 of the parts `{metrics['parts_sha256']}`.",
+        "",
+        f"* Test utterances whose ... also stands in train: {', '.join(shared) or 'none'}.",
+        f"* Kept apart: {', '.join(apart) or 'nothing'}.",
+        f"* Not known, since train has no such column: {', '.join(unknown) or 'nothing'}.",
+        "",
+        *_foot(config),
+    ]
+    return "\n".join(lines)
+
+
+def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str]) -> str:
+    """Write the card of a run above its folds or seeds.
+
+    Args:
+        config: Settings of one of them.
+        metrics: What stands in `metrics.json` above them.
+        inner: Their folders, as `fold-1`.
+    """
+    config = _without_paths(config)
+    seeds = metrics.get("seeds", [metrics.get("seed")])
+    links = ", ".join(f"[{name}]({name}/README.md)" for name in inner)
+    trained = (
+        f"{'seeds' if len(seeds) > 1 else 'seed'} {', '.join(map(str, seeds))}. It holds the "
+        f"networks of {links}, each with a card of its own, and answers by the mean of their "
+        "probabilities."
+    )
+    return "\n".join([*_head(config, metrics, trained), *_scores(metrics), *_foot(config)])
+
+
+def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]:
+    modalities = " and ".join(modality for modality, _ in _encoders(config))
+    return [
         "---",
         "library_name: mersa",
         "pipeline_tag: audio-classification",
@@ -43,57 +91,49 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         "",
         f"# {config.network.system}{_row(metrics)}",
         "",
-        f"Tells {', '.join(metrics['labels'])} from "
-        f"{' and '.join(modality for modality, _ in encoders)}. Trained by mersa under the "
-        f"protocol `{config.data.protocol}`, seed {config.train.seed}; "
-        f"{metrics['trainable_parameters']:,} trainable parameters; epoch "
-        f"{metrics['best_epoch'] + 1} of {metrics['epochs']} was chosen on validation.",
+        f"Tells {', '.join(metrics['labels'])} from {modalities}. Trained by mersa under the "
+        f"protocol `{config.data.protocol}`, {trained}",
         "",
+    ]
+
+
+def _scores(metrics: Mapping[str, Any]) -> list[str]:
+    parts = metrics["parts"]
+    majority = parts[list(parts)[-1]]["majority"]
+    lines = [
         "## Scores",
         "",
         f"| part | utterances | groups | {' | '.join(map(score_title, PRINTED_SCORES))} |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for part, scores in metrics["parts"].items():
+    for part, scores in parts.items():
         cells = [score_cell(scores, name) for name in PRINTED_SCORES]
         lines.append(f"| {part} | {scores['n']} | {scores['groups']} | {' | '.join(cells)} |")
-    majority = metrics["parts"][list(metrics["parts"])[-1]]["majority"]
     lines += [
         "",
-        "Brackets hold 95 % intervals by bootstrap over groups (dialogues, else speakers). Always "
-        f"answering the commonest label gives accuracy {majority['accuracy']:.3f} and macro F1 "
-        f"{majority['macro_f1']:.3f}.",
-    ]
-    if config.train.refit:
-        lines += [
-            "",
-            "The weights here were then fitted anew on train and validation together for as many "
-            "epochs; the validation scores are those of the network before that.",
-        ]
-    if "test" not in metrics["parts"]:
-        lines += ["", "The test part has not been read: `mersa evaluate` adds it."]
-    lines += ["", "## Data and parts", ""]
-    counts = metrics["counts"]
-    lines.append(
-        f"Train {counts['train']}, validation {counts['validation']}, test {counts['test']} "
-        f"utterances; SHA-256 of the parts `{metrics['parts_sha256']}`."
-    )
-    shared = [f"{name} {share:.1%}" for name, share in metrics["leaks"].items() if share]
-    apart = [name for name, share in metrics["leaks"].items() if not share]
-    unknown = [name for name in SHARED if name not in metrics["leaks"]]
-    lines += [
+        "Brackets hold 95 % intervals by bootstrap over groups (dialogues, else speakers); after a "
+        "mean over seeds, ± is their standard deviation and brackets hold the t interval of the "
+        f"mean. Always answering the commonest label gives accuracy {majority['accuracy']:.3f} and "
+        f"macro F1 {majority['macro_f1']:.3f}.",
         "",
-        f"* Test utterances whose ... also stands in train: {', '.join(shared) or 'none'}.",
-        f"* Kept apart: {', '.join(apart) or 'nothing'}.",
-        f"* Not known, since train has no such column: {', '.join(unknown) or 'nothing'}.",
     ]
-    if config.data.shuffle != "none":
-        lines.append(f"CONTROL: the {config.data.shuffle} was shuffled within each part.")
-    lines += ["", "## Weights and licences", ""]
-    for modality, name in encoders:
-        licence = WEIGHT_LICENCES.get(name, "see the publisher of these weights")
-        lines.append(f"* {modality} encoder `{name}`: {licence}.")
-    lines += [
+    if "test" not in parts:
+        lines += ["The test part has not been read: `mersa evaluate` adds it.", ""]
+    return lines
+
+
+def _foot(config: Config) -> list[str]:
+    control = [f"CONTROL: the {config.data.shuffle} was shuffled within each part.", ""]
+    licences = [
+        f"* {modality} encoder `{name}`: "
+        f"{WEIGHT_LICENCES.get(name, 'see the publisher of these weights')}."
+        for modality, name in _encoders(config)
+    ]
+    return [
+        *(control if config.data.shuffle != "none" else []),
+        "## Weights and licences",
+        "",
+        *licences,
         "* The data's licence binds this model too: weights trained on a corpus for research only "
         "are for research only.",
         "",
@@ -110,7 +150,13 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         "```",
         "",
     ]
-    return "\n".join(lines)
+
+
+def _encoders(config: Config) -> list[tuple[str, str]]:
+    return [
+        *([("text", config.text.name)] if config.uses_text else []),
+        *([("audio", config.audio.name)] if config.uses_audio else []),
+    ]
 
 
 def _without_paths(config: Config) -> Config:

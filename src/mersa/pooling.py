@@ -12,6 +12,7 @@ import numpy as np
 
 from mersa import runs
 from mersa.bootstrap import seed_interval
+from mersa.card import summary_card
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score
 
@@ -71,8 +72,15 @@ def _pool(folder: Path) -> dict[str, Any]:
         pooled = concatenate([runs.read_predictions(leaf).part("test") for leaf in leaves])
         runs.write_predictions(folder, pooled)
         metrics["parts"]["test"] = score(pooled) | {"mean_of_folds": _mean(several, "test")}
-    runs.write_json(folder / "metrics.json", metrics)
+    _write(folder, metrics, leaves)
     return metrics
+
+
+def _write(folder: Path, metrics: dict[str, Any], inner: Sequence[Path]) -> None:
+    config = runs.load_config(runs.members(folder)[0])
+    names = [path.relative_to(folder).as_posix() for path in inner]
+    runs.write_text(folder / "README.md", summary_card(config, metrics, names))
+    runs.write_json(folder / "metrics.json", metrics)
 
 
 def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
@@ -85,9 +93,9 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
         },
         "state": "evaluated" if "test" in parts else "trained",
         "seeds": [one["seed"] for one in several],
-        "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts)},
+        "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts, reverse=True)},
     }
-    runs.write_json(folder / "metrics.json", metrics)
+    _write(folder, metrics, inner)
     return metrics
 
 

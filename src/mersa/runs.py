@@ -58,7 +58,12 @@ _NEEDED = (  # what a finished leaf cannot do without
     "metrics.json",
 )
 _SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
-_POOLED = ("predictions.csv", "metrics.json", "subgroups.json")  # what stands above folds and seeds
+_POOLED = (
+    "predictions.csv",
+    "metrics.json",
+    "subgroups.json",
+    "README.md",
+)  # what stands above folds and seeds
 _FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
 
