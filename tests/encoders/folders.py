@@ -21,6 +21,7 @@ from transformers import (
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
+    Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
     WhisperConfig,
@@ -115,6 +116,28 @@ def write_wavlm(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_stirred(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """Write one of `SPEECH_SHAPES`, with weights none of which is a mere zero or one."""
+    _write_model(folder, lambda: stir(SPEECH_SHAPES[kind]()), seed)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+def stir(model: PreTrainedModel) -> PreTrainedModel:
+    """Draw all weights, norms and biases included, so that each leaves its mark on the frames."""
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if tensor.dtype != torch.float32:
+                continue
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.ndim == 1:
+                tensor.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.4)
+            elif not name.endswith("weight.original0"):  # the magnitudes of a weight norm
+                tensor.normal_(0.0, 1.2 / tensor[0].numel() ** 0.5)
+    return model
+
+
 def write_whisper(folder: Path, *, seed: int = 0, seconds: int = 2) -> Path:
     """Write a whole Whisper, decoder included, that hears windows of a few seconds."""
     config = WhisperConfig(
@@ -137,6 +160,23 @@ def write_whisper(folder: Path, *, seed: int = 0, seconds: int = 2) -> Path:
     _write_model(folder, lambda: WhisperForConditionalGeneration(config), seed)
     WhisperFeatureExtractor(feature_size=12, chunk_length=seconds).save_pretrained(folder)
     return folder
+
+
+SPEECH_SHAPES = {
+    "wav2vec2-base": lambda: Wav2Vec2Model(Wav2Vec2Config(**_speech_sizes())),
+    "wav2vec2-large": lambda: Wav2Vec2Model(Wav2Vec2Config(**_speech_sizes(), **_LARGE)),
+    "hubert-base": lambda: HubertModel(HubertConfig(**_speech_sizes())),
+    "hubert-large": lambda: HubertModel(HubertConfig(**_speech_sizes(), **_LARGE)),
+    "mhubert": lambda: HubertModel(
+        HubertConfig(**_speech_sizes(), conv_pos_batch_norm=True, feat_proj_layer_norm=False)
+    ),
+    "wavlm-base": lambda: WavLMModel(WavLMConfig(**_speech_sizes(), **_BUCKETS)),
+    "wavlm-large": lambda: WavLMModel(WavLMConfig(**_speech_sizes(), **_BUCKETS, **_LARGE)),
+}
+"""Each way in which models of this family differ where padding could reach."""
+
+_LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_BUCKETS = {"num_buckets": 20, "max_bucket_distance": 40}
 
 
 def _write_text(folder: Path, build, seed: int) -> Path:
