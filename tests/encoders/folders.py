@@ -6,11 +6,19 @@ from pathlib import Path
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
+    AlbertConfig,
+    AlbertModel,
     BertConfig,
     BertForPreTraining,
     BertModel,
+    CamembertConfig,
+    CamembertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
     HubertConfig,
     HubertModel,
     MPNetConfig,
@@ -18,6 +26,7 @@ from transformers import (
     PreTrainedModel,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
@@ -27,6 +36,8 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 from mersa.encoders.huggingface import quiet
@@ -87,6 +98,11 @@ def write_mpnet(folder: Path, *, seed: int = 0) -> Path:
         max_position_embeddings=34,
     )
     return _write_text(folder, lambda: MPNetModel(config), seed)
+
+
+def write_stirred_text(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """Write one of `TEXT_SHAPES`, with weights none of which is a mere zero or one."""
+    return _write_text(folder, lambda: stir(TEXT_SHAPES[kind]()), seed)
 
 
 def write_wav2vec2(folder: Path, *, seed: int = 0, do_normalize: bool = True) -> Path:
@@ -175,6 +191,30 @@ SPEECH_SHAPES = {
 }
 """Each way in which models of this family differ where padding could reach."""
 
+TEXT_SHAPES = {
+    "albert": lambda: AlbertModel(AlbertConfig(embedding_size=12, **_text_sizes())),
+    "bert": lambda: BertModel(BertConfig(**_text_sizes())),
+    "camembert": lambda: CamembertModel(CamembertConfig(**_text_sizes(), pad_token_id=0)),
+    "deberta-v2": lambda: DebertaV2Model(DebertaV2Config(**_text_sizes(), **_RELATIVE)),
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(vocab_size=40, dim=16, n_layers=2, n_heads=2, hidden_dim=28)
+    ),
+    "electra": lambda: ElectraModel(ElectraConfig(embedding_size=12, **_text_sizes())),
+    "mpnet": lambda: MPNetModel(MPNetConfig(**_text_sizes(), pad_token_id=0)),
+    "roberta": lambda: RobertaModel(RobertaConfig(**_text_sizes(), pad_token_id=0)),
+    "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**_text_sizes(), pad_token_id=0)),
+}
+"""Each type of text model, the small DeBERTa with the convolution of the largest ones."""
+
+_RELATIVE = {
+    "relative_attention": True,
+    "position_buckets": 6,
+    "pos_att_type": ["p2c", "c2p"],
+    "norm_rel_ebd": "layer_norm",
+    "conv_kernel_size": 3,
+    "conv_act": "gelu",
+    "position_biased_input": False,
+}
 _LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 _BUCKETS = {"num_buckets": 20, "max_bucket_distance": 40}
 
@@ -210,6 +250,17 @@ def _bert_config(**changes) -> BertConfig:
         "max_position_embeddings": 32,
     }
     return BertConfig(**(sizes | changes))
+
+
+def _text_sizes() -> dict:
+    return {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 28,
+        "max_position_embeddings": 64,
+    }
 
 
 def _speech_sizes() -> dict:
