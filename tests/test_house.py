@@ -26,7 +26,8 @@ FLOORS = [
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
-    ["encoders.lengths", "encoders.text", "encoders.speech", "encoders.onnx", "encoders.cache"],
+    ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
+    ["encoders.budget", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from mersa.audio import FloatArray, content_hash, read_audio
 from mersa.encoders.base import Encoder, missing
-from mersa.encoders.cache import FeatureCache, Item, encode_missing, load_frames, text_item
+from mersa.encoders.budget import Item
+from mersa.encoders.cache import FeatureCache, encode_missing, load_frames, text_item
 from mersa.errors import AudioError, ConfigError
 from mersa.manifest import Manifest, Utterance
 from mersa.progress import Progress

@@ -29,7 +29,8 @@ from mersa.card import model_card
 from mersa.config import AudioSettings, Config, TextSettings
 from mersa.emotions import LabelSet, label_set
 from mersa.encoders.base import Encoder
-from mersa.encoders.cache import FeatureCache, Item
+from mersa.encoders.budget import Item
+from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, score
 from mersa.folds import Fold, leaks

@@ -6,11 +6,19 @@ from pathlib import Path
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import (
+    AlbertConfig,
+    AlbertModel,
     BertConfig,
     BertForPreTraining,
     BertModel,
+    CamembertConfig,
+    CamembertModel,
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
     HubertConfig,
     HubertModel,
     MPNetConfig,
@@ -18,14 +26,18 @@ from transformers import (
     PreTrainedModel,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForPreTraining,
+    Wav2Vec2Model,
     WavLMConfig,
     WavLMModel,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 from mersa.encoders.huggingface import quiet
@@ -88,6 +100,11 @@ def write_mpnet(folder: Path, *, seed: int = 0) -> Path:
     return _write_text(folder, lambda: MPNetModel(config), seed)
 
 
+def write_stirred_text(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """Write one of `TEXT_SHAPES`, with weights none of which is a mere zero or one."""
+    return _write_text(folder, lambda: stir(TEXT_SHAPES[kind]()), seed)
+
+
 def write_wav2vec2(folder: Path, *, seed: int = 0, do_normalize: bool = True) -> Path:
     """Write what facebook/wav2vec2-base holds: the encoder and the targets of pretraining."""
     config = Wav2Vec2Config(
@@ -115,6 +132,28 @@ def write_wavlm(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def write_stirred(folder: Path, kind: str, *, seed: int = 0) -> Path:
+    """Write one of `SPEECH_SHAPES`, with weights none of which is a mere zero or one."""
+    _write_model(folder, lambda: stir(SPEECH_SHAPES[kind]()), seed)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return folder
+
+
+def stir(model: PreTrainedModel) -> PreTrainedModel:
+    """Draw all weights, norms and biases included, so that each leaves its mark on the frames."""
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if tensor.dtype != torch.float32:
+                continue
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif tensor.ndim == 1:
+                tensor.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.4)
+            elif not name.endswith("weight.original0"):  # the magnitudes of a weight norm
+                tensor.normal_(0.0, 1.2 / tensor[0].numel() ** 0.5)
+    return model
+
+
 def write_whisper(folder: Path, *, seed: int = 0, seconds: int = 2) -> Path:
     """Write a whole Whisper, decoder included, that hears windows of a few seconds."""
     config = WhisperConfig(
@@ -137,6 +176,47 @@ def write_whisper(folder: Path, *, seed: int = 0, seconds: int = 2) -> Path:
     _write_model(folder, lambda: WhisperForConditionalGeneration(config), seed)
     WhisperFeatureExtractor(feature_size=12, chunk_length=seconds).save_pretrained(folder)
     return folder
+
+
+SPEECH_SHAPES = {
+    "wav2vec2-base": lambda: Wav2Vec2Model(Wav2Vec2Config(**_speech_sizes())),
+    "wav2vec2-large": lambda: Wav2Vec2Model(Wav2Vec2Config(**_speech_sizes(), **_LARGE)),
+    "hubert-base": lambda: HubertModel(HubertConfig(**_speech_sizes())),
+    "hubert-large": lambda: HubertModel(HubertConfig(**_speech_sizes(), **_LARGE)),
+    "mhubert": lambda: HubertModel(
+        HubertConfig(**_speech_sizes(), conv_pos_batch_norm=True, feat_proj_layer_norm=False)
+    ),
+    "wavlm-base": lambda: WavLMModel(WavLMConfig(**_speech_sizes(), **_BUCKETS)),
+    "wavlm-large": lambda: WavLMModel(WavLMConfig(**_speech_sizes(), **_BUCKETS, **_LARGE)),
+}
+"""Each way in which models of this family differ where padding could reach."""
+
+TEXT_SHAPES = {
+    "albert": lambda: AlbertModel(AlbertConfig(embedding_size=12, **_text_sizes())),
+    "bert": lambda: BertModel(BertConfig(**_text_sizes())),
+    "camembert": lambda: CamembertModel(CamembertConfig(**_text_sizes(), pad_token_id=0)),
+    "deberta-v2": lambda: DebertaV2Model(DebertaV2Config(**_text_sizes(), **_RELATIVE)),
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(vocab_size=40, dim=16, n_layers=2, n_heads=2, hidden_dim=28)
+    ),
+    "electra": lambda: ElectraModel(ElectraConfig(embedding_size=12, **_text_sizes())),
+    "mpnet": lambda: MPNetModel(MPNetConfig(**_text_sizes(), pad_token_id=0)),
+    "roberta": lambda: RobertaModel(RobertaConfig(**_text_sizes(), pad_token_id=0)),
+    "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**_text_sizes(), pad_token_id=0)),
+}
+"""Each type of text model, the small DeBERTa with the convolution of the largest ones."""
+
+_RELATIVE = {
+    "relative_attention": True,
+    "position_buckets": 6,
+    "pos_att_type": ["p2c", "c2p"],
+    "norm_rel_ebd": "layer_norm",
+    "conv_kernel_size": 3,
+    "conv_act": "gelu",
+    "position_biased_input": False,
+}
+_LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_BUCKETS = {"num_buckets": 20, "max_bucket_distance": 40}
 
 
 def _write_text(folder: Path, build, seed: int) -> Path:
@@ -170,6 +250,17 @@ def _bert_config(**changes) -> BertConfig:
         "max_position_embeddings": 32,
     }
     return BertConfig(**(sizes | changes))
+
+
+def _text_sizes() -> dict:
+    return {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 28,
+        "max_position_embeddings": 64,
+    }
 
 
 def _speech_sizes() -> dict:

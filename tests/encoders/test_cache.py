@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -8,14 +9,8 @@ import numpy as np
 import pytest
 
 from mersa.encoders.base import Encoded
-from mersa.encoders.cache import (
-    TEXTS_A_BATCH,
-    FeatureCache,
-    Item,
-    encode_missing,
-    load_frames,
-    text_item,
-)
+from mersa.encoders.budget import Item
+from mersa.encoders.cache import FeatureCache, encode_missing, load_frames, text_item
 from mersa.encoders.mel import LogMel
 from mersa.encoders.tiny import TinyText
 
@@ -27,7 +22,8 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from mersa.encoders.base import Encoded
-from mersa.encoders.cache import FeatureCache, Item, encode_missing
+from mersa.encoders.budget import Item
+from mersa.encoders.cache import FeatureCache, encode_missing
 
 class Slow:
     '''Clip n is 300,000 times n: files of more than a megabyte, a few milliseconds each.'''
@@ -43,7 +39,7 @@ items = {
     str(n): Item(f"key{n}", lambda n=n: np.array([n], np.float32), n % 5) for n in range(40)
 }
 if __name__ == "__main__":
-    print(encode_missing(Slow(), items, FeatureCache(Path(sys.argv[1]))), flush=True)
+    print(encode_missing(Slow(), items, FeatureCache(Path(sys.argv[1])), budget=0), flush=True)
 """
 
 
@@ -127,22 +123,24 @@ def test_the_same_content_is_encoded_once(cache, words):
     assert sorted(words.batches[0]) == ["word1", "word2"]
 
 
-def test_texts_run_in_batches_of_like_length(cache, words):
-    encode_missing(words, text_items(80), cache)
+def test_batches_are_of_like_length_and_the_budget_bounds_them(cache, words):
+    encode_missing(words, text_items(80), cache, budget=20)
 
-    assert [len(batch) for batch in words.batches] == [TEXTS_A_BATCH, TEXTS_A_BATCH, 16]
-    longest = [max(map(len, batch)) for batch in words.batches]
-    shortest = [min(map(len, batch)) for batch in words.batches]
-    assert longest[0] <= shortest[1] <= longest[1] <= shortest[2]
+    tokens = [[len(text.split()) + 1 for text in batch] for batch in words.batches]
+    assert [min(batch) for batch in tokens] == sorted(min(batch) for batch in tokens)
+    assert all(max(batch) * len(batch) <= 20 for batch in tokens)
+    assert all(max(batch) <= 1.25 * min(batch) for batch in tokens)
+    assert 16 <= len(tokens) < 40
 
 
-def test_sound_runs_clip_by_clip(cache):
-    mel = Counted(LogMel(bands=4))
+def test_a_log_line_says_how_much_was_padding(cache, words, caplog):
+    items = {text: text_item(text) for text in ("a b c", "a b c d", "a b c d e")}  # and a mark
 
-    count = encode_missing(mel, sound_items(5), cache)
+    with caplog.at_level(logging.INFO, logger="mersa.encoders.cache"):
+        encode_missing(words, items, cache, budget=100)
 
-    assert count == 5
-    assert [len(batch) for batch in mel.batches] == [1] * 5
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "3 clips encoded in 2 batches, of which 6.2 % was padding" in message
 
 
 def test_progress_counts_what_is_there(cache, words):
@@ -150,9 +148,11 @@ def test_progress_counts_what_is_there(cache, words):
     items = text_items(50)
     encode_missing(words, dict(list(items.items())[:10]), cache)
 
-    encode_missing(words, items, cache, on_progress=lambda done, total: told.append((done, total)))
+    encode_missing(
+        words, items, cache, budget=0, on_progress=lambda done, total: told.append((done, total))
+    )
 
-    assert told == [(10, 50), (42, 50), (50, 50)]
+    assert told == [(done, 50) for done in range(10, 51)]
 
 
 def test_other_settings_are_another_key(cache):
@@ -185,10 +185,10 @@ def test_what_was_done_before_a_failure_is_kept(cache):
     mel = Counted(LogMel(bands=4), fail_after=4)
 
     with pytest.raises(MemoryError, match="in the middle"):
-        encode_missing(mel, items, cache)
+        encode_missing(mel, items, cache, budget=0)
 
     assert len(stored(cache)) == 4
-    assert encode_missing(mel, items, cache) == 2
+    assert encode_missing(mel, items, cache, budget=0) == 2
     assert len(mel.batches) == 6
 
 
@@ -316,7 +316,7 @@ def test_a_killed_process_leaves_whole_files_alone_and_is_resumed(cache, slow):
     there = [n for n in range(NUM_SLOW) if cache.path(SlowFrames(), f"key{n}").exists()]
     assert 5 <= len(there) < NUM_SLOW
     assert wrong(cache, there) == []
-    assert encode_missing(SlowFrames(), SLOW_ITEMS, cache) == NUM_SLOW - len(there)
+    assert encode_missing(SlowFrames(), SLOW_ITEMS, cache, budget=0) == NUM_SLOW - len(there)
     assert wrong(cache) == []
 
 

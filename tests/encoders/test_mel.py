@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mersa.encoders.base import Encoder
 from mersa.encoders.mel import LogMel, mel_filters
@@ -74,6 +76,18 @@ def test_a_batch_gives_what_one_at_a_time_gives():
 
     for waveform, frames in zip(waveforms, together, strict=True):
         assert np.array_equal(frames, encoder.encode([waveform]).frames[0])
+
+
+@given(lengths=st.lists(st.integers(0, 20_000), min_size=2, max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_padding_changes_nothing_whatever_the_lengths(lengths):
+    encoder = LogMel(bands=7)
+    waveforms = [noise(n, seed=seed) for seed, n in enumerate(lengths)]
+
+    together = encoder.encode(waveforms).split()
+
+    alone = [encoder.encode([waveform]).frames[0] for waveform in waveforms]
+    assert all(map(np.array_equal, together, alone))
 
 
 @pytest.mark.parametrize(

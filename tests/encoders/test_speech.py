@@ -82,7 +82,7 @@ def test_width_layers_and_rate_come_from_the_config(model):
     assert (plain.width, plain.num_layers) == (width, 1)
     assert (mix.width, mix.num_layers) == (width, 4)
     assert mix.encode(CLIPS[:1]).frames.shape[2] == width * 4
-    assert (plain.modality, plain.frames_per_second, plain.equal_lengths) == ("audio", 50.0, True)
+    assert (plain.modality, plain.frames_per_second, plain.equal_lengths) == ("audio", 50.0, False)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 319])

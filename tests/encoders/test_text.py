@@ -4,8 +4,11 @@ import folders
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
+from mersa.encoders.layout import TEXT_TYPES
 from mersa.encoders.text import TextEncoder, fold_typography
 from mersa.errors import EncoderError, ShapeError
 
@@ -51,6 +54,30 @@ def test_a_batch_gives_what_one_text_at_a_time_gives(model, layer):
     assert [len(frames) for frames in together] == [len(frames) for frames in alone]
     assert len({len(frames) for frames in alone}) > 2
     assert largest_difference(together, alone) < 1e-5
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES)
+def test_padding_changes_nothing_whatever_the_lengths(kind, tmp_path):
+    encoder = TextEncoder(str(folders.write_stirred_text(tmp_path, kind)), layer="mix")
+
+    @given(counts=st.lists(st.integers(0, 40), min_size=2, max_size=5))
+    @settings(max_examples=12, deadline=None)
+    def check(counts):
+        words = folders.WORDS.split()[5:]
+        texts = [" ".join(words[(7 * n) % len(words)] for n in range(count)) for count in counts]
+        together = frames_of(encoder, texts)
+        alone = [frames_of(encoder, [text])[0] for text in texts]
+        assert [len(frames) for frames in together] == [len(frames) for frames in alone]
+        assert largest_difference(together, alone) < 1e-4
+
+    check()
+
+
+def test_tokens_are_counted_as_they_are_encoded(model):
+    encoder = TextEncoder(str(model[0]))
+    texts = [*TEXTS, "so " * 60, "don\u2019t"]
+
+    assert encoder.count_tokens(texts) == encoder.encode(texts).lengths.tolist()
 
 
 def test_a_pooled_batch_gives_what_one_text_at_a_time_gives(model):

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from mersa.encoders import vggish
@@ -327,6 +329,20 @@ def test_a_batch_gives_what_one_at_a_time_gives(encoder, monkeypatch):
     assert together.lengths.tolist() == [2, 1, 5, 1, 1]
     assert together.frames.dtype == np.float32
     for waveform, frames in zip(waveforms, together.split(), strict=True):
+        alone = encoder.encode([waveform]).frames[0]
+        assert np.abs(frames - alone).max() < 1e-5 * np.abs(alone).max()
+
+
+@given(lengths=st.lists(st.integers(0, 3 * EXAMPLE), min_size=2, max_size=3))
+@settings(
+    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_padding_changes_nothing_whatever_the_lengths(encoder, lengths):
+    waveforms = [noise(n, seed=seed) for seed, n in enumerate(lengths)]
+
+    together = encoder.encode(waveforms).split()
+
+    for waveform, frames in zip(waveforms, together, strict=True):
         alone = encoder.encode([waveform]).frames[0]
         assert np.abs(frames - alone).max() < 1e-5 * np.abs(alone).max()
 

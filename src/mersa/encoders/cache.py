@@ -7,32 +7,18 @@ appear whole or not at all: the process may be killed at any moment, and several
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoder
+from mersa.encoders.budget import Batches, Item
 from mersa.files import write_whole
 
-TEXTS_A_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing to encode.
-
-    Attributes:
-        key: Hex digest of its content.
-        load: Gives the text, or the waveform at 16 kHz.
-        size: What sorts items into batches of like length: characters or seconds.
-    """
-
-    key: str
-    load: Callable[[], str | FloatArray]
-    size: float
+_log = logging.getLogger(__name__)
 
 
 class FeatureCache:
@@ -73,29 +59,40 @@ def encode_missing(
     items: Mapping[str, Item],
     cache: FeatureCache,
     *,
+    budget: float | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Encode what the cache lacks, and return how many clips that were.
+    """Encode what the cache lacks, in batches of like length, and return how many clips that were.
 
-    Texts run in batches of like length; sound runs clip by clip, which is the fastest on a CPU.
+    The frames of a clip do not depend on its batch, and so not on the budget.
 
     Args:
         encoder: Gives the frames.
         items: What to encode, by utterance id; the same content is encoded once.
         cache: Takes the frames, each as soon as its batch is done.
+        budget: How many seconds or tokens a batch may hold, padding included; by default what
+            suits the encoder's device.
         on_progress: Called with the number of clips that are there and the number of all.
     """
     by_key = {item.key: item for item in items.values()}
     wanted = [item for item in by_key.values() if not cache.path(encoder, item.key).exists()]
     done = len(by_key) - len(wanted)
     on_progress(done, len(by_key))
-    for batch in _batches(wanted, 1 if encoder.modality == "audio" else TEXTS_A_BATCH):
-        loaded = [item.load() for item in batch]
-        encoded = encoder.encode(loaded)  # type: ignore[arg-type]
-        for item, frames in zip(batch, encoded.split(), strict=True):
-            cache.put(encoder, item.key, frames)
+    if not wanted:
+        return 0
+    batches = Batches(encoder, wanted, budget=budget)
+    for batch, frames in batches:
+        for item, one in zip(batch, frames, strict=True):
+            cache.put(encoder, item.key, one)
         done += len(batch)
         on_progress(done, len(by_key))
+    _log.info(
+        "%s: %d clips encoded in %d batches, of which %.1f %% was padding",
+        encoder.name,
+        len(wanted),
+        batches.count,
+        100 * batches.padding_share,
+    )
     return len(wanted)
 
 
@@ -106,9 +103,3 @@ def load_frames(encoder: Encoder, item: Item, cache: FeatureCache) -> FloatArray
         frames = encoder.encode([item.load()]).split()[0]  # type: ignore[arg-type]
         cache.put(encoder, item.key, frames)
     return frames
-
-
-def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    ordered = sorted(items, key=lambda item: (item.size, item.key))
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]

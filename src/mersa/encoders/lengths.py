@@ -1,15 +1,22 @@
-"""Batches of sound without padding: clips of one length at a time.
+"""Batches of one length at a time, and the question whether padding would do as well.
 
 Shapes: B clips, T samples, N frames, D width.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, pad
 from mersa.errors import ShapeError
+
+PADDING_TOLERANCE = 1e-4
+"""How far frames of a padded batch may be from those of the clip alone, in float32."""
+
+_Item = TypeVar("_Item")
 
 
 def check_mono(batch: Sequence[object]) -> list[FloatArray]:
@@ -52,3 +59,23 @@ def encode_by_length(
         encoded = encode(np.stack([waveforms[row] for row in rows]))
         frames.update(zip(rows, encoded, strict=True))
     return pad([frames[row] for row in range(len(waveforms))])
+
+
+def padding_error(encode: Callable[[list[_Item]], Encoded], probes: Sequence[_Item]) -> float:
+    """Return how far frames in one padded batch are from those of each item alone.
+
+    Args:
+        encode: Encodes a batch, padded.
+        probes: Items of different lengths.
+
+    Returns:
+        The largest difference over the largest reference; infinite where the numbers of frames
+        differ or a value is not finite.
+    """
+    alone = [encode([probe]).split()[0] for probe in probes]
+    together = encode(list(probes)).split()
+    if [one.shape for one in together] != [one.shape for one in alone]:
+        return math.inf
+    difference = max(np.abs(a - b).max() for a, b in zip(together, alone, strict=True))
+    error = float(difference / max(np.abs(one).max() for one in alone))
+    return error if math.isfinite(error) else math.inf

@@ -1,43 +1,55 @@
 """wav2vec 2.0, HuBERT, WavLM and Whisper's encoder from Hugging Face: sound in, 50 frames a second.
 
-Shapes: B clips, T samples, N frames, W windows, M mel bands, K layers, D width.
+Shapes: B clips, N frames, W windows, M mel bands, K layers, D width.
 """
 
+import logging
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, WhisperFeatureExtractor
 
 from mersa.audio import SAMPLE_RATE, FloatArray
-from mersa.encoders.base import Encoded, Modality
+from mersa.encoders.base import Encoded, Modality, pad
 from mersa.encoders.hub import commit_of, resolve
 from mersa.encoders.huggingface import live_dropout, load_config, load_model
 from mersa.encoders.layers import Layer, check_layer, take_layer
 from mersa.encoders.layout import SPEECH_TYPES, content_hash, copy_model, read_config, read_json
-from mersa.encoders.lengths import check_mono, encode_by_length, lengthen
+from mersa.encoders.lengths import (
+    PADDING_TOLERANCE,
+    check_mono,
+    encode_by_length,
+    lengthen,
+    padding_error,
+)
 from mersa.encoders.level import check_peak, set_peak
+from mersa.encoders.masked import conv_length, run_clips, take_clips
 from mersa.errors import EncoderError
 
 _WINDOWS_AT_ONCE = 8  # of 30 s each: bounds the memory that one long recording takes
+_PROBE_FRAMES = (7, 12)  # fewer than the positional convolution spans, so that no leak is missed
+
+_log = logging.getLogger(__name__)
 
 
 class SpeechEncoder:
     """Frames of a speech model, frozen.
 
-    Clips of one length run together and others apart, so that no frame depends on the batch: the
-    first norm of wav2vec2-base averages over time, padding included. A clip shorter than one
-    frame is lengthened with silence. Whisper hears windows of 30 s, padded with silence as it was
-    trained, and gives the frames of the true length.
+    Clips of several lengths run together, padded and masked so that no frame depends on the batch
+    (`mersa.encoders.masked`). A clip shorter than one frame is lengthened with silence. Whisper
+    hears windows of 30 s, padded with silence as it was trained, and gives the frames of the true
+    length.
 
     Attributes:
         commit: The commit on the Hub that the weights come from; None for a folder.
+        device: Where the model runs.
 
     Args:
         name: A folder or an id on the Hugging Face Hub.
@@ -56,7 +68,6 @@ class SpeechEncoder:
     """
 
     modality: Modality = "audio"
-    equal_lengths = True
 
     def __init__(
         self,
@@ -83,7 +94,7 @@ class SpeechEncoder:
         self._layer = check_layer(self.name, layer, config.num_hidden_layers)
         self._peak = peak
         self._normalize = self._reads_normalized(normalize)
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self.width = int(config.hidden_size)
         self.num_layers = config.num_hidden_layers + 1 if layer == "mix" else 1
         if self._kind == "whisper":
@@ -112,6 +123,34 @@ class SpeechEncoder:
         }
         return content_hash(self._folder, settings)
 
+    @cached_property
+    def equal_lengths(self) -> bool:
+        """True where padding would change the frames: two short clips, alone and together, tell.
+
+        The model is then run on clips of one length at a time, and that is logged. Only a model
+        with a part that `mersa.encoders.masked` does not know comes to this.
+        """
+        if self._kind == "whisper":
+            return False  # every window has one length
+        generator = np.random.default_rng(0)
+        clips = [
+            generator.standard_normal(self._shortest + (frames - 1) * self._stride + frames)
+            for frames in _PROBE_FRAMES
+        ]
+        training = self._model.training
+        self._model.eval()  # type: ignore[no-untyped-call]
+        error = padding_error(self._run, [self._prepare(clip.astype(np.float32)) for clip in clips])
+        self._model.train(training)
+        if error <= PADDING_TOLERANCE:
+            return False
+        _log.warning(
+            "%s gives other frames in a padded batch than alone (they differ by %.2g), so clips of "
+            "one length run together and others apart",
+            self.name,
+            error,
+        )
+        return True
+
     def encode(self, batch: Sequence[str] | Sequence[FloatArray]) -> Encoded:
         """Encode mono float32 waveforms at 16 kHz of any lengths, in the order given.
 
@@ -120,7 +159,11 @@ class SpeechEncoder:
             ShapeError: If the batch is empty or a waveform is not mono.
         """
         ready = [self._prepare(waveform) for waveform in check_mono(batch)]
-        return encode_by_length(ready, self._whisper if self._kind == "whisper" else self._run)
+        if self._kind == "whisper":
+            return pad(self._whisper(ready))
+        if len({len(waveform) for waveform in ready}) > 1 and self.equal_lengths:
+            return encode_by_length(ready, lambda stacked: self._run(list(stacked)).frames)
+        return self._run(ready)
 
     def live_dropout(self) -> AbstractContextManager[None]:
         """Return a context in which dropout is live, so that no two answers are alike."""
@@ -140,44 +183,70 @@ class SpeechEncoder:
         return lengthen(waveform, self._shortest)
 
     @torch.inference_mode()
-    def _run(self, inputs: FloatArray | Tensor) -> FloatArray:
-        """Encode (B, T) samples, or (W, M, mel frames) for Whisper, to (B or W, N, K * D)."""
-        answer = self._model(
-            torch.as_tensor(inputs, device=self._device), output_hidden_states=True
-        )
-        frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
-        found: FloatArray = frames.cpu().numpy()
-        return found
+    def _run(self, waveforms: Sequence[FloatArray]) -> Encoded:
+        """Encode prepared waveforms of several lengths, padded, in one go."""
+        # Padded on the way to the device, so that one copy takes them all.
+        clips = pad_sequence([torch.tensor(one) for one in waveforms], batch_first=True)
+        clips = clips.to(self.device)
+        lengths = [len(waveform) for waveform in waveforms]
+        with _full_precision(self.device):
+            answer = run_clips(
+                self._model,
+                [clip[:length] for clip, length in zip(clips, lengths, strict=True)],
+                output_hidden_states=True,
+            )
+        frames = self._take(answer)
+        if len(set(lengths)) == 1:
+            counts = np.full(len(frames), frames.shape[1])
+        else:
+            config = self._model.config
+            counts = np.array(
+                [conv_length(one, config.conv_kernel, config.conv_stride) for one in lengths]
+            )
+        for row, count in zip(frames, counts, strict=True):
+            row[count:] = 0
+        return Encoded(frames, counts.astype(np.int64))
 
-    def _whisper(self, waveforms: FloatArray) -> FloatArray:
-        """Encode (B, T) to (B, N, K * D), each clip in windows of 30 s, one after the other."""
-        clips, samples = waveforms.shape
+    def _whisper(self, waveforms: Sequence[FloatArray]) -> list[FloatArray]:
+        """Encode clips in windows of 30 s, each clip's one after the other."""
         size = self._mel.n_samples
         windows = [
             waveform[start : start + size]
             for waveform in waveforms
-            for start in range(0, samples, size)
+            for start in range(0, len(waveform), size)
         ]
-        encoded = [
-            self._run(
-                self._mel(
-                    windows[start : start + _WINDOWS_AT_ONCE],
-                    sampling_rate=SAMPLE_RATE,
-                    return_tensors="pt",
-                ).input_features
-            )
-            for start in range(0, len(windows), _WINDOWS_AT_ONCE)
+        frames = np.concatenate(
+            [
+                self._run_windows(windows[start : start + _WINDOWS_AT_ONCE])
+                for start in range(0, len(windows), _WINDOWS_AT_ONCE)
+            ]
+        )  # (W, 1500, K * D)
+        ends = np.cumsum([math.ceil(len(waveform) / size) for waveform in waveforms])
+        return [
+            clip.reshape(-1, clip.shape[-1])[: math.ceil(len(waveform) / self._stride)]
+            for clip, waveform in zip(np.split(frames, ends[:-1]), waveforms, strict=True)
         ]
-        frames = np.concatenate(encoded)  # (W, 1500, K * D)
-        frames = frames.reshape(clips, -1, frames.shape[-1])
-        return frames[:, : math.ceil(samples / self._stride)]
+
+    @torch.inference_mode()
+    def _run_windows(self, windows: list[FloatArray]) -> FloatArray:
+        mel = self._mel(windows, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
+        with _full_precision(self.device):
+            return self._take(self._model(mel.to(self.device), output_hidden_states=True))
+
+    def _take(self, answer: Any) -> FloatArray:
+        """Return the frames of the chosen layer, (B or W, N, K * D)."""
+        frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
+        found: FloatArray = frames.cpu().numpy()
+        return found
 
     @cached_property
     def _model(self) -> PreTrainedModel:
         model = load_model(self._folder)[0]
         if self._kind == "whisper":
             model = model.get_encoder()
-        return model.to(self._device)  # type: ignore[arg-type, no-any-return]
+        else:
+            take_clips(model, together=self.device.type != "cpu")
+        return model.to(self.device)  # type: ignore[arg-type, no-any-return]
 
     @cached_property
     def _mel(self) -> WhisperFeatureExtractor:
@@ -218,3 +287,11 @@ def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Keep cuDNN from rounding a convolution's operands to TF32, whose error no mask mends."""
+    if device.type != "cuda":
+        return nullcontext()
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return flags

@@ -64,6 +64,7 @@ class TextEncoder:
 
     Attributes:
         commit: The commit on the Hub that the weights come from; None for a folder.
+        device: Where the model runs.
         max_tokens: The number of tokens, the model's own marks included, at which texts are cut.
 
     Args:
@@ -119,7 +120,7 @@ class TextEncoder:
                 "layer at -1 or choose the output 'frames'"
             )
         self._output = output
-        self._device = torch.device(device)
+        self.device = torch.device(device)
         self.width = int(config.hidden_size)
         self.num_layers = config.num_hidden_layers + 1 if layer == "mix" else 1
         self.max_tokens = self._limit(config, max_tokens)
@@ -155,10 +156,19 @@ class TextEncoder:
             return_tensors="pt",
         )
         self._warn_of_cuts([len(one.overflowing) > 0 for one in tokens.encodings])
-        mask = tokens["attention_mask"].to(self._device)  # (B, L), True is real
-        frames = self._run(tokens["input_ids"].to(self._device), mask)
+        mask = tokens["attention_mask"].to(self.device)  # (B, L), True is real
+        frames = self._run(tokens["input_ids"].to(self.device), mask)
         lengths = mask.sum(dim=1) if self._output == "frames" else torch.ones(len(frames))
         return Encoded(frames.cpu().numpy(), lengths.long().cpu().numpy())
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has, the model's own marks included, cuts made."""
+        found = self._tokenizer(
+            [fold_typography(text) for text in texts],
+            truncation=True,
+            max_length=self.max_tokens,
+        )
+        return [len(ids) for ids in found["input_ids"]]
 
     def live_dropout(self) -> AbstractContextManager[None]:
         """Return a context in which dropout is live, so that no two answers are alike."""
@@ -189,7 +199,7 @@ class TextEncoder:
                 f"the tokenizer in {str(self._folder)!r} has {len(self._tokenizer)} tokens, but "
                 f"the model knows {model.config.vocab_size}; save the model's own tokenizer there"
             )
-        return model.to(self._device), lacking  # type: ignore[arg-type]
+        return model.to(self.device), lacking  # type: ignore[arg-type]
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:

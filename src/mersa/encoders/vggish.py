@@ -98,7 +98,7 @@ class VGGish:
         self._pca = pca
         self._short_clips = short_clips
         self._peak = None if peak is None else float(peak)
-        self._device = torch.device(device)
+        self.device = torch.device(device)
 
     @classmethod
     def load(cls, folder: Path, *, device: torch.device | str = "cpu") -> Self:
@@ -162,7 +162,7 @@ class VGGish:
         network = self._network
         chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
         with torch.inference_mode():
-            frames = torch.cat([network(torch.from_numpy(one).to(self._device)) for one in chunks])
+            frames = torch.cat([network(torch.from_numpy(one).to(self.device)) for one in chunks])
             if self._pca:
                 frames = quantise(frames, **self._pca_on_device)
         return cast(FloatArray, frames.cpu().numpy())
@@ -172,11 +172,11 @@ class VGGish:
         with torch.device("meta"):
             network = Network()
         network.load_state_dict(self._read_weights(), assign=True)
-        return network.to(self._device).eval().requires_grad_(False)
+        return network.to(self.device).eval().requires_grad_(False)
 
     @cached_property
     def _pca_on_device(self) -> dict[str, Tensor]:
-        return {key: tensor.to(self._device) for key, tensor in self._read_pca().items()}
+        return {key: tensor.to(self.device) for key, tensor in self._read_pca().items()}
 
     def _read_weights(self) -> dict[str, Tensor]:
         with torch.device("meta"):
