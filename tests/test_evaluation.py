@@ -1,25 +1,31 @@
+import functools
+import time
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from mersa import evaluation
+from mersa.bootstrap import interval
 from mersa.errors import RunError, ShapeError
 from mersa.evaluation import (
     CALIBRATION_BINS,
+    DRAWS,
     SCORES,
     Predictions,
+    Tables,
     concatenate,
-    interval_levels,
     quick_scores,
     score,
+    score_cell,
 )
 
 LABELS = ("anger", "happy", "sad", "neutral", "fear")
+SEVEN = (*LABELS, "surprise", "disgust")
 
 
 def predictions(truth, probabilities, groups=None, labels=LABELS, parts=None):
@@ -34,15 +40,15 @@ def predictions(truth, probabilities, groups=None, labels=LABELS, parts=None):
     )
 
 
-def random_predictions(seed, num=60, num_groups=9, among=range(5)):
-    """Answers that are right about half of the time; truth is drawn from `among`."""
+def random_predictions(seed, num=60, num_groups=9, labels=LABELS):
+    """Answers that are right about half of the time."""
     random = np.random.default_rng(seed)
-    truth = random.choice(list(among), size=num)
-    logits = random.normal(size=(num, len(LABELS)))
+    truth = random.choice(len(labels), size=num)
+    logits = random.normal(size=(num, len(labels)))
     logits[np.arange(num), truth] += 1.0
     probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     groups = [f"d{group}" for group in random.integers(num_groups, size=num)]
-    return predictions(truth, probabilities, groups)
+    return predictions(truth, probabilities, groups, labels)
 
 
 def by_scikit_learn(truth, answers):
@@ -70,15 +76,29 @@ def ece_by_loops(truth, probabilities):
     return total
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
+LABEL_SUBSETS = st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
+
+
+@st.composite
+def truth_and_answers(draw):
+    """Some labels may be no one's truth, some never answered, some neither."""
+    num = draw(st.integers(1, 30))
+    return tuple(
+        draw(st.lists(st.sampled_from(draw(LABEL_SUBSETS)), min_size=num, max_size=num))
+        for _ in range(2)
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(truth_and_answers())
 def test_scores_are_those_of_scikit_learn(pairs):
-    truth, answers = (list(one) for one in zip(*pairs, strict=True))
+    truth, answers = pairs
 
     scores = score(predictions(truth, np.eye(5)[answers]), draws=2)
 
     wanted = by_scikit_learn(truth, answers)
     assert {name: scores[name] for name in wanted} == pytest.approx(wanted)
+    assert scores["confusion"] == confusion_matrix(truth, answers, labels=range(5)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +155,15 @@ def test_calibration_error_is_that_of_plain_loops(seed):
     assert score(made, draws=2)["ece"] == pytest.approx(wanted)
 
 
+def test_calibration_error_is_that_computed_by_hand():
+    """Bins [2/5, 7/15): one right of two, sure of 0.42 on average; [3/5, 2/3): one right of one."""
+    probabilities = [[0.40, 0.30, 0.30, 0, 0], [0.30, 0.44, 0.26, 0, 0], [0.38, 0.62, 0, 0, 0]]
+
+    made = score(predictions([0, 0, 1], probabilities), draws=2)
+
+    assert made["ece"] == pytest.approx(2 / 3 * (0.5 - 0.42) + 1 / 3 * (1 - 0.62))
+
+
 def test_certain_answers_are_calibrated_if_they_are_right():
     truth = [0, 1, 2, 3]
 
@@ -157,7 +186,7 @@ def test_intervals_come_from_drawing_whole_groups(seed):
     names = sorted(set(made.groups))
     draws = 60
 
-    intervals = score(made, draws=draws, seed=seed)["ci95"]
+    scores = score(made, draws=draws, seed=seed)
 
     random = np.random.default_rng(seed)
     times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
@@ -171,11 +200,14 @@ def test_intervals_come_from_drawing_whole_groups(seed):
             if group == name
         ]
         truth, probabilities = made.truth[rows], made.probabilities[rows]
-        scores = by_scikit_learn(truth, probabilities.argmax(1))
-        drawn.append(scores | {"ece": ece_by_loops(truth, probabilities)})
+        again = by_scikit_learn(truth, probabilities.argmax(1))
+        drawn.append(again | {"ece": ece_by_loops(truth, probabilities)})
     for name in SCORES:
-        wanted = np.quantile([one[name] for one in drawn], interval_levels(len(names)))
-        assert intervals[name] == pytest.approx(wanted.tolist()), name
+        values = np.array([one[name] for one in drawn])
+        biased = name in {"macro_f1", "weighted_f1", "ece"}
+        bias = values.mean() - scores[name] if biased else 0
+        low, high = interval(values, len(names), bias=bias)
+        assert scores["ci95"][name] == pytest.approx([max(low, 0), min(high, 1)]), name
 
 
 def test_intervals_are_repeated_by_their_seed():
@@ -196,6 +228,27 @@ def test_intervals_hold_the_score():
     assert scores["groups"] == 20
 
 
+def test_intervals_stay_between_0_and_1():
+    """One label is rare and hard: what is drawn lies far below macro F1, which is nearly 1."""
+    truth = np.array([0] * 60 + [1] * 60 + [2, 2, 2])
+    answers = np.array([0] * 60 + [1] * 60 + [2, 2, 0])
+    groups = [f"d{row % 10}" for row in range(len(truth))]
+
+    low, high = score(predictions(truth, np.eye(5)[answers], groups), draws=500)["ci95"]["macro_f1"]
+
+    assert 0 < low < 0.9
+    assert high == 1
+
+
+def test_a_score_is_written_with_its_interval_or_why_there_is_none():
+    few = score(random_predictions(4, num=100, num_groups=7), draws=20)
+    enough = score(random_predictions(4, num=100, num_groups=8), draws=20)
+
+    assert score_cell(few, "macro_f1") == f"{few['macro_f1']:.3f} (too few groups)"
+    low, high = enough["ci95"]["macro_f1"]
+    assert score_cell(enough, "macro_f1") == f"{enough['macro_f1']:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def test_few_groups_give_no_interval():
     seven = random_predictions(4, num=100, num_groups=7)
     eight = random_predictions(4, num=100, num_groups=8)
@@ -208,53 +261,127 @@ def test_few_groups_give_no_interval():
     assert all(len(interval) == 2 for interval in enough["ci95"].values())
 
 
-@pytest.mark.parametrize(
-    ("num_groups", "low"), [(5, 0.0010), (10, 0.0086), (20, 0.0159), (100_000, 0.0250)]
-)
-def test_levels_are_widened_as_student_s_t_asks(num_groups, low):
-    levels = interval_levels(num_groups)
+@dataclass(frozen=True)
+class World:
+    """How groups come about: they differ in size, in difficulty and in what is felt in them.
 
-    assert levels == pytest.approx((low, 1 - low), abs=5e-5)
+    Attributes:
+        sizes: Fewest and most utterances of a group; every number between is as likely.
+        prior: Share of each label.
+        alike: Dirichlet concentration of a group's labels about the shares.
+        pull: Share of answers that fall on the first label whatever is true.
+    """
+
+    sizes: tuple[int, int]
+    prior: tuple[float, ...]
+    alike: float
+    pull: float = 0.0
+
+    def confusions(self, random, num_trials, num_groups):
+        """Draw tables of confusion, (trials, G, C, C)."""
+        shape = (num_trials, num_groups)
+        sizes = random.integers(self.sizes[0], self.sizes[1], size=shape, endpoint=True)
+        shares = random.gamma(self.alike * np.array(self.prior), size=(*shape, len(self.prior)))
+        truth = random.multinomial(sizes, shares / shares.sum(-1, keepdims=True))
+        ease = random.beta(6, 3, size=shape)[..., None, None]
+        return random.multinomial(truth, self.answers(ease)).astype(float)
+
+    def answers(self, ease):
+        """Return the share of each answer by truth, (..., C, C); `ease` of them by knowing."""
+        num = len(self.prior)
+        known = ease * np.eye(num) + (1 - ease) / (num - 1) * (1 - np.eye(num))
+        return (1 - self.pull) * known + self.pull * np.eye(num)[0]
+
+    def scores(self):
+        """Score the expected table of confusion: what endlessly many groups would give."""
+        expected = np.array(self.prior)[:, None] * self.answers(6 / 9)
+        return Tables(expected[None], NO_BINS[:1]).scores()
 
 
-def test_levels_give_the_interval_of_t_for_a_mean():
-    """A bootstrapped mean deviates by s sqrt((n - 1) / n) / sqrt(n), too little."""
-    for num in (8, 20):
-        low, high = interval_levels(num, 0.9)
-        spread = np.sqrt((num - 1) / num)
-        assert stats.norm.ppf(high) * spread == pytest.approx(stats.t.ppf(0.95, num - 1))
-        assert low == pytest.approx(1 - high)
+NO_BINS = np.zeros((150, CALIBRATION_BINS, 3))
+FOUR = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+WORLDS = {
+    "dialogues": World((5, 24), (0.4, 0.3, 0.2, 0.1), alike=6),
+    "speakers": World((20, 99), (0.25, 0.25, 0.25, 0.25), alike=60),
+    "rare labels": World((30, 119), (0.48, 0.15, 0.13, 0.11, 0.08, 0.03, 0.02), 10, pull=0.3),
+    "utterances": World((1, 1), (0.4, 0.3, 0.2, 0.1), alike=6),
+}
 
 
-def coverage(num_groups, num_trials=300):
-    """Share of trials whose interval of accuracy holds the truth; groups differ in difficulty."""
-    random = np.random.default_rng(0)
-    held = 0
-    for trial in range(num_trials):
-        ease = np.repeat(random.beta(6, 4, size=num_groups), 12)  # a mean of 0.6
-        answers = (random.random(len(ease)) >= ease).astype(int)
-        groups = [f"d{row // 12}" for row in range(len(ease))]
-        made = predictions([0] * len(ease), np.eye(2)[answers], groups, LABELS[:2])
-        low, high = score(made, draws=500, seed=trial)["ci95"]["accuracy"]
-        held += low <= 0.6 <= high
-    return held / num_trials
+def coverage(world, num_groups, *, draws=1000, num_trials=1000):
+    """Share of trials whose interval holds the true score: of `score`, and of a plain bootstrap.
+
+    The plain one draws utterances, whatever group they are of, and takes plain percentiles.
+    """
+    num_labels = len(world.prior)
+    cells = Tables(
+        np.eye(num_labels**2).reshape(-1, num_labels, num_labels),
+        np.zeros((num_labels**2, CALIBRATION_BINS, 3)),
+    )
+    true = world.scores()
+    random = np.random.default_rng(num_groups)
+    ours, plain = dict.fromkeys(FOUR, 0.0), dict.fromkeys(FOUR, 0.0)
+    for groups in world.confusions(random, num_trials, num_groups):
+        tables = Tables(groups, NO_BINS[:num_groups])
+        bounds = evaluation._intervals(tables, tables.scores(), draws, 0)
+        counts = groups.sum(0).ravel()
+        drawn = random.multinomial(int(counts.sum()), counts / counts.sum(), size=300)
+        by_utterance = cells.drawn(drawn.astype(float))
+        for name in FOUR:
+            low, high = bounds[name]
+            ours[name] += (low <= true[name] <= high) / num_trials
+            low, high = np.quantile(by_utterance[name], (0.025, 0.975))
+            plain[name] += (low <= true[name] <= high) / num_trials
+    return ours, plain
+
+
+@pytest.fixture
+def draws_made_once(monkeypatch):
+    """All trials have as many groups and one seed, so the draws are the same."""
+    monkeypatch.setattr(evaluation, "group_weights", functools.cache(evaluation.group_weights))
+
+
+@pytest.mark.usefixtures("draws_made_once")
+@pytest.mark.parametrize("num_groups", [8, 20, 150])
+def test_intervals_cover_as_often_as_they_say_and_those_over_utterances_do_not(num_groups):
+    ours, plain = coverage(WORLDS["dialogues"], num_groups)
+
+    print(num_groups, ours, plain)
+    assert all(0.92 <= share <= 0.97 for share in ours.values()), ours
+    assert all(share < 0.86 for share in plain.values()), plain
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_groups", [8, 20])
-def test_intervals_cover_as_often_as_they_say(num_groups):
-    assert 0.90 < coverage(num_groups) < 0.98
+@pytest.mark.usefixtures("draws_made_once")
+@pytest.mark.parametrize("num_groups", [8, 20, 150])
+@pytest.mark.parametrize("world", ["speakers", "rare labels"])
+def test_intervals_cover_with_few_labels_and_with_rare_ones(world, num_groups):
+    ours, plain = coverage(WORLDS[world], num_groups)
+
+    print(world, num_groups, ours, plain)
+    assert all(0.92 <= share <= 0.97 for share in ours.values()), ours
+    assert all(share < 0.86 for share in plain.values()), plain
 
 
 @pytest.mark.slow
-def test_plain_percentiles_cover_too_seldom_with_few_groups(monkeypatch):
-    widened = coverage(8)
-    monkeypatch.setattr(evaluation, "interval_levels", lambda num_groups: (0.025, 0.975))
+@pytest.mark.usefixtures("draws_made_once")
+@pytest.mark.parametrize("num_groups", [12, 20, 150])
+def test_intervals_cover_where_every_utterance_is_a_group(num_groups):
+    """Accuracy of twelve answers takes thirteen values only, so its interval covers more."""
+    ours, _ = coverage(WORLDS["utterances"], num_groups)
 
-    plain = coverage(8)
+    print(num_groups, ours)
+    assert all(0.92 <= share <= 0.99 for share in ours.values()), ours
 
-    assert plain < 0.92
-    assert plain < widened - 0.03
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("draws_made_once")
+@pytest.mark.parametrize("world", ["dialogues", "rare labels"])
+def test_intervals_cover_with_as_many_draws_as_are_the_default(world):
+    ours, _ = coverage(WORLDS[world], 8, draws=DRAWS)
+
+    print(world, ours)
+    assert all(0.92 <= share <= 0.97 for share in ours.values()), ours
 
 
 def test_many_draws_of_a_large_test_part_fit_into_memory():
@@ -265,6 +392,15 @@ def test_many_draws_of_a_large_test_part_fit_into_memory():
     low, high = scores["ci95"]["macro_f1"]
     assert scores["groups"] == 280
     assert 0.02 < high - low < 0.08
+
+
+def test_ten_thousand_draws_of_a_large_test_part_take_seconds_at_most():
+    made = random_predictions(5, num=2610, num_groups=280, labels=SEVEN)
+    began = time.perf_counter()
+
+    score(made, draws=10_000)
+
+    assert time.perf_counter() - began < 5
 
 
 def test_a_part_is_its_rows():

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -376,6 +377,31 @@ def test_evaluating_adds_the_test_part(small_run, cache, tmp_path):
     parts = runs.read_parts(tmp_path / "run")
     assert set(tested.ids) == {id_ for id_, part in parts.items() if part == "test"}
     assert "| test |" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_evaluating_tells_of_subgroups_and_draws(small_run, small_corpus, cache, tmp_path):
+    shutil.copytree(small_run, tmp_path / "run")
+
+    evaluate(tmp_path / "run", cache=cache, by=["carrier"], device="cpu")
+
+    held = runs.read_json(tmp_path / "run" / "subgroups.json")["subgroups"]
+    tested = runs.read_predictions(tmp_path / "run").part("test").ids
+    carrier = {one.id: one.extras["carrier"] for one in read_manifest(small_corpus)}
+    found = {one["value"]: one["n"] for one in held if one["column"] == "carrier"}
+    assert found == Counter(carrier[id_] for id_ in tested)
+    assert {"speaker", "gender", "session", "length"} <= {one["column"] for one in held}
+    for name in ("reliability", "confusion"):
+        assert (tmp_path / "run" / "figures" / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_column_for_subgroups_that_nobody_has_is_refused(small_run, cache, tmp_path):
+    shutil.copytree(small_run, tmp_path / "run")
+
+    with pytest.raises(
+        ManifestError, match=r"anything in a column 'gendre'; subgroups can go by .*carrier"
+    ):
+        evaluate(tmp_path / "run", cache=cache, by=["gendre"], device="cpu")
+    assert runs.read_json(tmp_path / "run" / "metrics.json")["state"] == "trained"
 
 
 def test_evaluating_twice_changes_nothing(small_run, cache, tmp_path):

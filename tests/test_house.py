@@ -20,6 +20,9 @@ FLOORS = [
     ["corpora.meld"],
     # How a corpus is cut into parts.
     ["folds", "cuts", "protocols", "selection"],
+    # What leaks between the parts.
+    ["audit.overlaps", "audit.twins", "audit.balance", "audit.hearing", "audit.soundcheck"],
+    ["audit.audit"],
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
@@ -27,8 +30,8 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["networks", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
-    ["batches", "evaluation", "training", "card", "runs"],
-    ["pooling", "experiment", "report"],
+    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
     ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],

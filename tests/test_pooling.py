@@ -8,7 +8,9 @@ from mersa.config import Config
 from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score
-from mersa.pooling import summarise
+from mersa.pooling import places, summarise, test_answers
+
+test_answers.__test__ = False  # a function of the package, and no test
 
 LABELS = LABEL_SETS["iemocap-4"]
 
@@ -48,6 +50,7 @@ def leaf(folder, *, seed=0, tested=None, validated=range(50, 61)):
         "parts": {one.parts[0]: score(one, draws=9) for one in found},
     }
     runs.write_json(folder / "metrics.json", metrics)
+    (folder / "model.safetensors").touch()
     return metrics
 
 
@@ -158,3 +161,48 @@ def test_folds_that_are_not_whole_are_told(tmp_path):
 
     with pytest.raises(RunError, match=r"fold-2.metrics\.json cannot be read"):
         summarise(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["alone", "folds", "seeds", "seeds of folds"])
+def test_the_answers_of_each_seed_are_one_test_part(tmp_path, layout):
+    folder, seeds = tmp_path / "run", (3, 11)
+    if layout == "alone":
+        leaf(folder, tested=range(45))
+    elif layout == "folds":
+        folds(folder)
+    else:
+        for seed in seeds:
+            place = folder / f"seed-{seed}"
+            if layout == "seeds":
+                leaf(place, seed=seed, tested=range(45))
+            else:
+                folds(place, seed=seed)
+    summarise(folder)
+
+    several = test_answers(folder)
+
+    wanted = [folder] if "seeds" not in layout else [folder / f"seed-{seed}" for seed in seeds]
+    assert places(folder) == wanted
+    assert len(several) == len(wanted)
+    for one in several:
+        assert set(one.parts) == {"test"}
+        assert sorted(one.ids) == sorted(f"u{number}" for number in range(45))
+
+
+def test_answers_of_a_test_part_that_was_not_read_are_refused(tmp_path):
+    leaf(tmp_path / "run")
+
+    with pytest.raises(RunError, match=r"no test scores yet; read its test part with: mersa eval"):
+        test_answers(tmp_path / "run")
+
+
+def test_the_mean_over_seeds_has_an_interval_of_its_own(tmp_path):
+    for seed in (0, 1, 2):
+        leaf(tmp_path / "run" / f"seed-{seed}", seed=seed, tested=range(45))
+
+    test = summarise(tmp_path / "run")["parts"]["test"]
+
+    half = 4.302652729911275 * test["sd"]["macro_f1"] / np.sqrt(3)  # t of 2 degrees of freedom
+    assert test["ci95_seeds"]["macro_f1"] == pytest.approx(
+        [test["macro_f1"] - half, test["macro_f1"] + half]
+    )

@@ -99,11 +99,12 @@ def test_markdown_is_a_table_with_its_note(run):
 
 def test_seeds_are_told_by_their_deviation(run):
     test = part(0.5, sd=dict.fromkeys(NAMES, 0.0214))
+    test["ci95_seeds"] = dict.fromkeys(NAMES, [0.447, 0.553])
 
     lines = collect([run("one", "mersa", test, seeds=[0, 1, 2])])
 
-    assert score_cell(lines[1], "accuracy") == "0.500 ± 0.021"
-    assert "mean of 3 seeds, ± their standard deviation." in to_text(lines)
+    assert score_cell(lines[1], "accuracy") == "0.500 ± 0.021 [0.447, 0.553]"
+    assert "mean of 3 seeds ± their standard deviation, brackets: 95 % t int" in to_text(lines)
 
 
 def test_too_few_groups_are_told(run):

@@ -4,6 +4,9 @@ Accuracy is the share of right answers; the field calls it WA. Balanced accuracy
 recalls of the emotions; the field calls it UA or UAR. Some papers exchange the two names.
 
 Intervals come from a bootstrap over whole groups (dialogues, else speakers); `bootstrap` says how.
+That of the calibration error (ECE; Guo et al. 2017, "On Calibration of Modern Neural Networks", Eq.
+3) lies too high where the error is small against its noise: a network that is calibrated exactly
+never has an ECE of 0 on finitely many utterances.
 
 Shapes: N utterances, C labels, G groups, B bootstrap draws.
 """
@@ -27,6 +30,8 @@ IntArray = npt.NDArray[np.int64]
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
 CALIBRATION_BINS = 15
+_BIASED = ("macro_f1", "weighted_f1", "ece")
+"""Scores that are expected to lie beside what they estimate; shares and their means are not."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,16 @@ class Predictions:
 
     def part(self, name: str) -> "Predictions":
         """Return the rows of one part."""
-        rows = [row for row, part in enumerate(self.parts) if part == name]
+        return self.rows([row for row, part in enumerate(self.parts) if part == name])
+
+    def rows(self, numbers: Sequence[int]) -> "Predictions":
+        """Return some rows, in the order given."""
         return Predictions(
-            tuple(self.ids[row] for row in rows),
-            tuple(self.parts[row] for row in rows),
-            self.truth[rows],
-            self.probabilities[rows],
-            tuple(self.groups[row] for row in rows),
+            tuple(self.ids[row] for row in numbers),
+            tuple(self.parts[row] for row in numbers),
+            self.truth[np.array(numbers, dtype=np.int64)],
+            self.probabilities[np.array(numbers, dtype=np.int64)],
+            tuple(self.groups[row] for row in numbers),
             self.labels,
         )
 
@@ -105,6 +113,14 @@ def group_tables(predictions: Predictions) -> Tables:
     right = answer == predictions.truth
     np.add.at(bins, (group, place), np.stack([np.ones(len(right)), right, confidence], axis=1))
     return Tables(confusion, bins)
+
+
+def bias(name: str, drawn: Array, value: float) -> float:
+    """Return how far a score, drawn (B,), lies on average above itself; 0 where it has no bias.
+
+    Balanced accuracy has none, though draws without the rarest label would show one.
+    """
+    return float(drawn.mean() - value) if name in _BIASED else 0.0
 
 
 def concatenate(several: Sequence[Predictions]) -> Predictions:
@@ -161,9 +177,13 @@ def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:
 
 
 def score_cell(scores: Mapping[str, Any], name: str) -> str:
-    """Write one score with its interval, or with its deviation over seeds."""
+    """Write one score with its interval, or with its deviation and its interval over seeds."""
     if "sd" in scores:
-        return f"{scores[name]:.3f} ± {scores['sd'][name]:.3f}"
+        cell = f"{scores[name]:.3f} ± {scores['sd'][name]:.3f}"
+        if "ci95_seeds" not in scores:
+            return cell
+        low, high = scores["ci95_seeds"][name]
+        return f"{cell} [{low:.3f}, {high:.3f}]"
     if "ci95" not in scores:
         return f"{scores[name]:.3f}"
     interval = scores["ci95"][name]
@@ -202,7 +222,7 @@ def _intervals(
         return dict.fromkeys(SCORES)
     drawn = tables.drawn(group_weights(num_groups, draws, seed))
     bounds = {
-        name: interval(drawn[name], num_groups, bias=float(drawn[name].mean() - values[name]))
+        name: interval(drawn[name], num_groups, bias=bias(name, drawn[name], values[name]))
         for name in SCORES
     }
     return {name: [max(low, 0.0), min(high, 1.0)] for name, (low, high) in bounds.items()}

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from mersa import build, runs
+from mersa import build, figures, runs
 from mersa.batches import (
     FeatureSet,
     audio_items,
@@ -30,13 +30,13 @@ from mersa.config import AudioSettings, Config, TextSettings
 from mersa.emotions import LabelSet, label_set
 from mersa.encoders.base import Encoder
 from mersa.encoders.cache import FeatureCache, Item
-from mersa.errors import ConfigError, RunError
+from mersa.errors import ConfigError, ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, score
 from mersa.folds import Fold, leaks
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
 from mersa.paper import ROWS, find_row, row_changes
-from mersa.pooling import summarise
+from mersa.pooling import places, summarise
 from mersa.progress import Progress, Silent
 from mersa.protocols import choose, cut
 from mersa.selection import (
@@ -48,6 +48,7 @@ from mersa.selection import (
     learnable,
     select,
 )
+from mersa.subgroups import SUBGROUP_COLUMNS, as_dicts, by_subgroup
 from mersa.training import fit, predict
 
 
@@ -137,14 +138,19 @@ def evaluate(
     *,
     cache: FeatureCache,
     manifest_path: Path | None = None,
+    by: Sequence[str] = (),
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score a run on its own test part, or on another corpus.
 
+    Beside the answers, `subgroups.json` gets the scores of subgroups, and `figures/` the pictures
+    of calibration and confusion.
+
     Args:
         folder: The run.
         cache: Where frames lie.
+        by: Columns of subgroups beyond `SUBGROUP_COLUMNS`.
         manifest_path: A manifest that holds all utterances of the run is taken as its corpus at
             another place; any other one is another corpus, and is scored whole: emotions that the
             run does not know are left out and counted, folds and seeds answer together.
@@ -157,6 +163,7 @@ def evaluate(
 
     Raises:
         RunError: If the run is unfinished, or its corpus is gone or has other labels.
+        ManifestError: If no utterance has a column of `by`.
     """
     progress = progress or Silent()
     leaves = runs.members(folder)
@@ -168,11 +175,15 @@ def evaluate(
             f"{folder} MANIFEST"
         )
     manifest = read_manifest(manifest_path or stored)
+    _check_columns(by, manifest)
+    columns = tuple(dict.fromkeys((*SUBGROUP_COLUMNS, *by)))
     by_id = {utterance.id: utterance for utterance in manifest}
     if not set(runs.read_parts(leaves[0])) <= set(by_id):
         if manifest_path is None:
             raise RunError(f"{stored} lacks utterances of {folder}; it was changed since training")
-        return _evaluate_elsewhere(folder, manifest, manifest_path, cache, device, progress)
+        return _evaluate_elsewhere(
+            folder, manifest, manifest_path, columns, cache, device, progress
+        )
     for leaf in leaves:
         run = runs.load_run(leaf, device=build.device(device))
         ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
@@ -186,7 +197,11 @@ def evaluate(
         metrics["state"] = "evaluated"
         metrics["parts"]["test"] = score(tested)
         _finish(leaf, metrics)
-    return summarise(folder)
+    summary = summarise(folder)
+    for place in places(folder):
+        answered = runs.read_predictions(place).part("test")
+        _tell_more(place, answered, by_id, columns)
+    return summary
 
 
 def encode_manifest(
@@ -426,6 +441,7 @@ def _evaluate_elsewhere(
     folder: Path,
     manifest: Manifest,
     manifest_path: Path,
+    columns: Sequence[str],
     cache: FeatureCache,
     device: str,
     progress: Progress,
@@ -455,21 +471,46 @@ def _evaluate_elsewhere(
     mean = np.mean([one.probabilities for one in several], axis=0)
     answered = _predictions(selection.utterances, "test", mean, selection.labels)
     first = runs.read_json(leaves[0] / "metrics.json")
+    resolved = manifest_path.resolve()
+    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
+    place = folder / "evaluations" / f"{resolved.parent.name}-{digest}"
     metrics = {
         "state": "evaluated",
         "manifest": str(manifest_path),
+        "place": place.relative_to(folder).as_posix(),
         "left_out": dict(selection.left_out),
         "models": len(leaves),
         **{name: first[name] for name in ("row", "system", "protocol", "labels")},
         "parts": {"test": score(answered)},
     }
-    resolved = manifest_path.resolve()
-    digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
-    place = folder / "evaluations" / f"{resolved.parent.name}-{digest}"
     runs.write_predictions(place, answered)
+    _tell_more(place, answered, {one.id: one for one in manifest}, columns)
     runs.write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
+
+
+def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
+    for column in by:
+        if column not in SUBGROUP_COLUMNS and not any(one.column(column) for one in manifest):
+            filled = [name for name in manifest.columns() if any(u.column(name) for u in manifest)]
+            raise ManifestError(
+                f"no utterance has anything in a column {column!r}; subgroups can go by "
+                f"{', '.join(dict.fromkeys((*SUBGROUP_COLUMNS, *filled)))}"
+            )
+
+
+def _tell_more(
+    place: Path,
+    answered: Predictions,
+    by_id: Mapping[str, Utterance],
+    columns: Sequence[str],
+) -> None:
+    """Write scores by subgroup and the figures of a test part."""
+    groups = as_dicts(by_subgroup(answered, by_id, columns))
+    runs.write_json(place / "subgroups.json", {"subgroups": groups})
+    figures.reliability(answered, place / "figures" / "reliability.png")
+    figures.confusion(answered, place / "figures" / "confusion.png")
 
 
 def _finish(leaf: Path, metrics: Mapping[str, Any]) -> None:

@@ -11,22 +11,45 @@ from typing import Any
 import numpy as np
 
 from mersa import runs
-from mersa.evaluation import SCORES, concatenate, score
+from mersa.bootstrap import seed_interval
+from mersa.errors import RunError
+from mersa.evaluation import SCORES, Predictions, concatenate, score
 
 
 def summarise(folder: Path) -> dict[str, Any]:
     """Write and return the scores of a run, pooled over its folds, averaged over its seeds."""
-    if (folder / "config.toml").is_file():
-        return runs.read_json(folder / "metrics.json")
-    leaves = runs.members(folder)
-    seeds = sorted({leaf.parent for leaf in leaves})
-    if seeds != [folder]:  # seeds that hold folds
-        for seed in seeds:
+    seeds = places(folder)
+    for seed in seeds:
+        if not (seed / "config.toml").is_file():
             _pool(seed)
+    if seeds != [folder]:
         return _mean_over_seeds(folder, seeds)
-    if leaves[0].name.startswith("seed-"):
-        return _mean_over_seeds(folder, leaves)
-    return _pool(folder)
+    return runs.read_json(folder / "metrics.json")
+
+
+def places(folder: Path) -> list[Path]:
+    """Return where the answers on a run's whole test part stand: one folder for each seed."""
+    leaves = runs.members(folder)
+    if leaves == [folder] or leaves[0].name.startswith("seed-"):
+        return leaves
+    return list(dict.fromkeys(leaf.parent for leaf in leaves))
+
+
+def test_answers(folder: Path) -> list[Predictions]:
+    """Return the answers of an evaluated run on its test part, one for each seed.
+
+    Raises:
+        RunError: If the run is unfinished, or its test part has not been read.
+    """
+    runs.check_finished(folder)
+    answers = []
+    for place in places(folder):
+        if "test" not in runs.read_json(place / "metrics.json")["parts"]:
+            raise RunError(
+                f"{folder} has no test scores yet; read its test part with: mersa evaluate {folder}"
+            )
+        answers.append(runs.read_predictions(place).part("test"))
+    return answers
 
 
 def _pool(folder: Path) -> dict[str, Any]:
@@ -61,10 +84,21 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
         },
         "state": "evaluated" if "test" in parts else "trained",
         "seeds": [one["seed"] for one in several],
-        "parts": {part: _mean(several, part) for part in sorted(parts)},
+        "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts)},
     }
     runs.write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _mean_of_seeds(several: Sequence[dict[str, Any]], part: str) -> dict[str, Any]:
+    """Average the scores of a part over seeds; `ci95_seeds` is the t interval of each mean."""
+    mean = _mean(several, part)
+    if len(several) > 1:
+        mean["ci95_seeds"] = {
+            name: list(seed_interval([one["parts"][part][name] for one in several])[1:])
+            for name in SCORES
+        }
+    return mean
 
 
 def _mean(several: Sequence[dict[str, Any]], part: str) -> dict[str, Any]:

@@ -15,7 +15,8 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Read the test scores of runs, and put always answering the commonest label above them.
 
     Returns:
-        One dictionary a line: `run`, `system`, `n`, `groups`, the four scores, and `ci95` or `sd`.
+        One dictionary a line: `run`, `system`, `n`, `groups`, the four scores, and
+        `ci95`, or `sd` and `ci95_seeds`.
 
     Raises:
         RunError: If a run has not been evaluated, or the runs have different labels or test parts.
@@ -53,7 +54,7 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 "system": metrics["system"],
                 "seeds": len(metrics.get("seeds", [0])),
                 **{name: test[name] for name in ("n", "groups", *COLUMNS)},
-                **{name: test[name] for name in ("ci95", "sd") if name in test},
+                **{name: test[name] for name in ("ci95", "sd", "ci95_seeds") if name in test},
             }
         )
     return lines
@@ -103,7 +104,10 @@ def _test_part(folder: Path) -> set[str]:
 def _note(lines: Sequence[Mapping[str, Any]]) -> str:
     seeds = max(line.get("seeds", 1) for line in lines)
     if seeds > 1:
-        spread = f"mean of {seeds} seeds, ± their standard deviation"
+        spread = (
+            f"mean of {seeds} seeds ± their standard deviation, brackets: 95 % t interval of the "
+            "mean over seeds, which knows of no other utterances"
+        )
     elif lines[0]["groups"] < FEWEST_GROUPS:
         spread = f"no intervals, since they need at least {FEWEST_GROUPS} groups"
     else:

@@ -3,6 +3,7 @@
     config.toml  parts.csv  labels.json  environment.json      before the first step
     encoders/  model.safetensors  history.csv  predictions.csv  README.md
     metrics.json                                               last: without it, unfinished
+    subgroups.json  figures/                                   of the test part, once it is read
 
 A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
 above them. Nothing is a pickle.
@@ -48,6 +49,7 @@ _FILES = (
     "predictions.csv",
     "README.md",
     "metrics.json",
+    "subgroups.json",
     *_STATES,
 )
 _NEEDED = (  # what a finished leaf cannot do without
@@ -59,7 +61,7 @@ _NEEDED = (  # what a finished leaf cannot do without
     "metrics.json",
 )
 _SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
-_POOLED = ("predictions.csv", "metrics.json")  # what stands above folds and seeds
+_POOLED = ("predictions.csv", "metrics.json", "subgroups.json")  # what stands above folds and seeds
 _FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
 

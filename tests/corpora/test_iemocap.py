@@ -477,7 +477,9 @@ def test_a_lost_label_without_majority_is_seen(tmp_path, caplog):
 
 
 def test_a_lost_dialogue_is_counted(small):
-    with pytest.raises(CorpusError, match="dialogues of Session2 3 instead of 30, ang of .*, and 22 more;"):
+    with pytest.raises(
+        CorpusError, match=r"dialogues of Session2 3 instead of 30, ang of .*, and 22 more;"
+    ):
         iemocap.read(small.folder)
 
 

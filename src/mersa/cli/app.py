@@ -21,10 +21,12 @@ app = typer.Typer(
 )
 for _verb in (
     data.prepare,
+    data.audit,
     data.encode,
     runs.rows,
     runs.train,
     runs.evaluate,
+    runs.compare,
     runs.report,
     use.predict,
     use.bundle,

@@ -94,8 +94,11 @@ def train(
             again=again,
             progress=progress,
         )
-    _print_scores(folder, metrics, "validation", as_json)
-    if metrics["state"] == "trained" and not as_json and not quiet:
+    if as_json:
+        print_json(metrics)
+        return
+    _print_scores(folder, metrics, "validation")
+    if metrics["state"] == "trained" and not quiet:
         typer.echo(f"the test part has not been read; read it once with: mersa evaluate {folder}")
 
 
@@ -104,6 +107,13 @@ def evaluate(
     manifest: Annotated[
         Path | None, typer.Argument(help="Another corpus, or the run's at another place.")
     ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="Print scores by subgroup too: speaker, gender, session, style, length or any "
+            "column, with commas between them."
+        ),
+    ] = "",
     device: Device = "auto",
     cache: Cache = None,
     as_json: Json = False,
@@ -111,19 +121,62 @@ def evaluate(
 ) -> None:
     """Score a run on its test part, or on another corpus.
 
-    Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR).
+    Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Scores by subgroup
+    and pictures of calibration and confusion are written into the run.
     """
     from mersa.experiment import evaluate as run_evaluation
+    from mersa.pooling import places
+    from mersa.runs import read_json
+    from mersa.subgroups import Subgroup, to_text
 
+    columns = [column.strip() for column in by.split(",") if column.strip()]
     with progress_bars(quiet) as progress:
         metrics = run_evaluation(
             run,
             cache=feature_cache(cache),
             manifest_path=manifest,
+            by=columns,
             device=device,
             progress=progress,
         )
-    _print_scores(run, metrics, "test", as_json)
+    answered = [run / metrics["place"]] if "place" in metrics else places(run)
+    groups = {
+        str(place): [
+            one
+            for one in read_json(place / "subgroups.json")["subgroups"]
+            if one["column"] in columns
+        ]
+        for place in (answered if columns else [])
+    }
+    if as_json:
+        print_json(metrics | ({"subgroups": groups} if columns else {}))
+        return
+    _print_scores(run, metrics, "test")
+    for place, held in groups.items():
+        typer.echo(f"\n{place} by {', '.join(columns)}")
+        typer.echo(to_text([Subgroup(**one) for one in held]), nl=False)
+
+
+def compare(
+    run: Annotated[
+        list[Path], typer.Argument(help="Evaluated run folders; the first is compared.")
+    ],
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 10_000,
+    as_json: Json = False,
+) -> None:
+    """Tell which differences between runs hold.
+
+    Every further run is compared with the first on the same test utterances: a paired bootstrap
+    over whole groups for each score, McNemar's test, and over several seeds a paired t test.
+    """
+    from mersa.comparison import as_dict, compare_all, to_text
+    from mersa.pooling import test_answers
+
+    comparisons = compare_all({str(folder): test_answers(folder) for folder in run}, draws=draws)
+    if as_json:
+        print_json([as_dict(one) for one in comparisons])
+    else:
+        typer.echo(to_text(comparisons), nl=False)
 
 
 def report(
@@ -145,19 +198,16 @@ def report(
         typer.echo(to_text(lines), nl=False)
 
 
-def _print_scores(folder: Path, metrics: dict[str, Any], part: str, as_json: bool) -> None:
+def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
     from mersa.evaluation import score_cell
     from mersa.report import COLUMNS
 
-    if as_json:
-        print_json(metrics)
-        return
     scores = metrics["parts"][part]
     typer.echo(f"{folder}: {part}, {scores['n']} utterances in {scores['groups']} groups")
     for name in COLUMNS:
         commonest = scores["majority"][name]
         typer.echo(
-            f"  {name.replace('_', ' '):18} {score_cell(scores, name):24} "
+            f"  {name.replace('_', ' '):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
     if "recall" in scores:

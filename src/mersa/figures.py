@@ -1,0 +1,151 @@
+"""Pictures of answers: how far confidence can be trusted, and what is taken for what.
+
+They are drawn in greys and told apart by outline and hatching, so that a print keeps them readable.
+matplotlib is imported when a picture is asked for; no window is opened and no global setting read.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mersa.errors import RunError
+from mersa.evaluation import CALIBRATION_BINS, Predictions, group_tables
+from mersa.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DOTS_PER_INCH = 150
+_DARK = 0.55  # from this share on a cell of confusion is written in white
+
+
+def reliability(predictions: Predictions, path: Path) -> None:
+    """Write `draw_reliability` as PNG.
+
+    Raises:
+        RunError: If there are no answers, or the path does not end in `.png`.
+    """
+    _save(draw_reliability(predictions), path)
+
+
+def confusion(predictions: Predictions, path: Path) -> None:
+    """Write `draw_confusion` as PNG.
+
+    Raises:
+        RunError: If there are no answers, or the path does not end in `.png`.
+    """
+    _save(draw_confusion(predictions), path)
+
+
+def draw_reliability(predictions: Predictions) -> "Figure":
+    """Draw how often answers of each confidence are right, with the calibration error.
+
+    A bar below the diagonal is a bin in which the network is surer than it is right. Beneath stands
+    how many answers each bin holds.
+
+    Raises:
+        RunError: If there are no answers.
+    """
+    figure = _figure(predictions, (5.0, 6.6))
+    tables = group_tables(predictions)
+    count, right, confidence = tables.bins.sum(0).T  # (bins,) each
+    held = count > 0
+    accuracy, mean = right[held] / count[held], confidence[held] / count[held]
+    width = 1 / CALIBRATION_BINS
+    centre = (np.flatnonzero(held) + 0.5) * width
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+
+    above.bar(centre, accuracy, width, color="0.72", edgecolor="black", label="share that is right")
+    above.bar(
+        centre,
+        mean - accuracy,
+        width,
+        bottom=accuracy,
+        fill=False,
+        edgecolor="0.35",
+        hatch="////",
+        linewidth=0.8,
+        label="gap to mean confidence",
+    )
+    above.plot((0, 1), (0, 1), "--", color="black", linewidth=1.2, label="as right as sure")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
+    scores = tables.scores()
+    above.set_title(
+        f"Expected calibration error {scores['ece']:.3f} ({len(predictions.ids):,} utterances)",
+        fontsize=11,
+    )
+
+    below.bar(centre, count[held], width, color="0.72", edgecolor="black")
+    sure = float(confidence.sum() / count.sum())
+    below.axvline(scores["accuracy"], color="black", linewidth=1.6, label="accuracy")
+    below.axvline(sure, color="black", linewidth=1.6, linestyle=":", label="mean confidence")
+    below.set(xlabel="confidence of the answer", ylabel="utterances")
+    below.set_ylim(0, 1.1 * count.max())
+    # Outside, where it hides no bar.
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def draw_confusion(predictions: Predictions) -> "Figure":
+    """Draw the table of confusion: rows truth, columns answer, dark by share of the row.
+
+    A label that is no one's truth has an empty row.
+
+    Raises:
+        RunError: If there are no answers.
+    """
+    num = len(predictions.labels)
+    side = 2.4 + 0.72 * num
+    figure = _figure(predictions, (side + 1.3, side - 0.4))
+    tables = group_tables(predictions)
+    counts = tables.confusion.sum(0)  # (C, C)
+    truth = counts.sum(1, keepdims=True)
+    share = np.divide(counts, truth, out=np.zeros_like(counts), where=truth > 0)
+    axes = figure.subplots()
+    image = axes.imshow(share, cmap="Greys", vmin=0, vmax=1)
+    for row in range(num):
+        for column in range(num):
+            if truth[row, 0]:
+                axes.text(
+                    column,
+                    row,
+                    f"{share[row, column]:.2f}\n{counts[row, column]:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=9,
+                    color="white" if share[row, column] >= _DARK else "black",
+                )
+    rows = [f"{label} ({n:,.0f})" for label, n in zip(predictions.labels, truth[:, 0], strict=True)]
+    axes.set_xticks(range(num), predictions.labels, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(num), rows)
+    axes.set(xlabel="answer", ylabel="truth (utterances)")
+    scores = tables.scores()
+    axes.set_title(
+        f"Accuracy {scores['accuracy']:.3f}, balanced accuracy {scores['balanced_accuracy']:.3f}",
+        fontsize=11,
+    )
+    figure.colorbar(image, ax=axes, label="share of the row", fraction=0.046, pad=0.04)
+    return figure
+
+
+def _figure(predictions: Predictions, size: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    if not predictions.ids:
+        raise RunError("there are no answers to draw; read the test part with: mersa evaluate RUN")
+    return Figure(figsize=size, layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if path.suffix.lower() != ".png":
+        raise RunError(
+            f"{path} ends in {path.suffix or 'nothing'}, but pictures are written as .png; name "
+            f"it {path.with_suffix('.png').name}"
+        )
+    FigureCanvasAgg(figure)
+    with write_whole(path) as partial:
+        # The version of matplotlib is left out, so that the same answers give the same bytes.
+        figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
