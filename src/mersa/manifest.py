@@ -18,7 +18,7 @@ from mersa.errors import ManifestError, first_line
 from mersa.files import write_whole
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Utterance:
     """One stretch of speech, its words and its emotion.
 
