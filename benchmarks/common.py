@@ -1,7 +1,8 @@
 """What the benchmarks share: encoders of the real shape, lengths as in IEMOCAP-4, clocks, the end.
 
-Weights are random and nothing is downloaded. All times are wall time, of two or more sides taken in
-turn, so that what else the machine does meets them alike.
+Weights are random and nothing is downloaded. Times are of two or more sides taken in turn, so that
+what else the machine does meets them alike; encoders on one thread are timed by the processor's
+clock, which other work moves less, everything else by the wall's.
 """
 
 import argparse
@@ -147,27 +148,35 @@ def write_vggish(folder: Path) -> Path:
     return folder
 
 
+def clock_of(asked: argparse.Namespace) -> Callable[[], float]:
+    """Return the clock that an encoder is timed by."""
+    alone = asked.device == "cpu" and asked.threads == 1
+    return time.process_time if alone else time.perf_counter
+
+
 def in_turn(
-    sides: Mapping[str, Callable[[], object]], *, repeats: int, warm: bool = True
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time each side, one after the other, `repeats` times; seconds by name of the side.
 
     Args:
-        sides: What is timed.
+        sides: What is timed; each runs once untimed before.
         repeats: Times a side.
-        warm: Whether each side runs once untimed before.
+        clock: What the time is read from.
     """
-    if warm:
-        for side in sides.values():
-            side()
+    for side in sides.values():
+        side()
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats):
         # Every other round goes backwards, so that no side always follows the same other one.
         names = list(sides) if repeat % 2 == 0 else list(reversed(sides))
         for name in names:
-            start = time.perf_counter()
+            start = clock()
             sides[name]()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 

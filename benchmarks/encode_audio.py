@@ -10,6 +10,7 @@ from common import (
     SAMPLE_RATE,
     FloatArray,
     arguments,
+    clock_of,
     draw_seconds,
     finish,
     in_turn,
@@ -54,7 +55,7 @@ def main() -> None:
         medians: dict[str, float] = {}
         ratios: dict[str, float] = {}
         for name, sides in groups.items():
-            seconds = in_turn(sides, repeats=repeats)
+            seconds = in_turn(sides, repeats=repeats, clock=clock_of(asked))
             single = seconds[f"{name}, one at a time"]
             ratios |= {side: ratio(single, taken) for side, taken in seconds.items()}
             medians |= {side: statistics.median(taken) for side, taken in seconds.items()}

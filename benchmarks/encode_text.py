@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from common import (
     arguments,
+    clock_of,
     draw_words,
     finish,
     in_turn,
@@ -42,6 +43,7 @@ def main() -> None:
                 "bf16, batches": lambda: _batches(rounded, texts),
             },
             repeats=repeats,
+            clock=clock_of(asked),
         )
     single = seconds["one at a time"]
     ratios = {name: ratio(single, taken) for name, taken in seconds.items()}
