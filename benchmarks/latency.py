@@ -16,6 +16,7 @@ from common import (
     SAMPLE_RATE,
     FloatArray,
     arguments,
+    clock_of,
     draw_seconds,
     draw_words,
     finish,
@@ -55,7 +56,9 @@ def main() -> None:
         recognizer = Recognizer([run], device=asked.device)
         bare = _bare(folder, run, device=asked.device)
         taken = [
-            in_turn(_sides(recognizer, bare, waveform, text), repeats=repeats)
+            in_turn(
+                _sides(recognizer, bare, waveform, text), repeats=repeats, clock=clock_of(asked)
+            )
             for waveform, text in zip(waveforms, texts, strict=True)
         ]
     # One round over all clips, by the side; and each clip's own.
