@@ -73,13 +73,14 @@ def test_the_settings_of_words_reach_the_encoder(bert):
         {"layer": "mix"},
         {"output": "pooler"},
         {"max_tokens": 5},
+        {"precision": "bf16"},
     ]
 
     others = [build.text_encoder(text(bert, **one)) for one in settings]
 
     fingerprints = {plain.fingerprint, *(one.fingerprint for one in others)}
     assert len(fingerprints) == 1 + len(settings)
-    assert [one.num_layers for one in others] == [1, 4, 1, 1]
+    assert [one.num_layers for one in others] == [1, 4, 1, 1, 1]
     assert others[3].max_tokens == 5
 
 
@@ -286,6 +287,7 @@ def write_onnx(path):
         (["audio.name=vggish", "audio.normalize=false"], "audio.normalize is False, but vggish"),
         (["audio.name=w2v", "audio.short_clips=zero"], "audio.short_clips is 'zero', but an enc"),
         (["text.name=tiny", "text.max_tokens=9"], "text.max_tokens is 9, but tiny does not"),
+        (["text.name=tiny", "text.precision=bf16"], "text.precision is 'bf16', but tiny does not"),
     ],
 )
 def test_a_setting_that_the_encoder_does_not_read_is_refused(settings, message):

@@ -166,7 +166,7 @@ def audio_items(manifest: Manifest, utterances: Sequence[Utterance]) -> dict[str
         span = f"{utterance.start_s}:{utterance.end_s}"
         items[utterance.id] = Item(
             f"{digests[utterance.audio]}:{span}",
-            _audio_loader(manifest, utterance),
+            _Recording(manifest, utterance),
             utterance.length_s or 0.0,
         )
     return items
@@ -268,6 +268,22 @@ def _frames(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Recording:
+    """The sound of an utterance, read when it is called; there may be a hundred thousand."""
+
+    manifest: Manifest
+    utterance: Utterance
+
+    def __call__(self) -> FloatArray:
+        one = self.utterance
+        path = self.manifest.audio_path(one)
+        try:
+            return read_audio(str(path), start_s=one.start_s, end_s=one.end_s)
+        except AudioError as error:
+            raise AudioError(f"utterance {one.id!r}: {error}") from None
+
+
 def _content_hash(path: Path) -> str:
     """Hash a recording once a process, since every fold and seed asks for it, unless it changes."""
     try:
@@ -280,15 +296,3 @@ def _content_hash(path: Path) -> str:
 @cache
 def _hash_of(path: Path, size: int, mtime_ns: int) -> str:
     return content_hash(path)
-
-
-def _audio_loader(manifest: Manifest, utterance: Utterance) -> Callable[[], FloatArray]:
-    path = manifest.audio_path(utterance)
-
-    def load() -> FloatArray:
-        try:
-            return read_audio(str(path), start_s=utterance.start_s, end_s=utterance.end_s)
-        except AudioError as error:
-            raise AudioError(f"utterance {utterance.id!r}: {error}") from None
-
-    return load

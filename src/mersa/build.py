@@ -52,6 +52,7 @@ def text_encoder(
         layer=settings.layer,
         output=settings.output,
         max_tokens=settings.max_tokens,
+        precision=settings.precision,
         device=device,
     )
 

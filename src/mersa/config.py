@@ -17,6 +17,7 @@ from mersa.errors import ConfigError
 
 System = Literal["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"]
 Layer = int | Literal["mix"]
+Precision = Literal["float32", "bf16"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(gt=0, le=65_536)]
 
@@ -78,6 +79,9 @@ class TextSettings(Settings):
         description="run it in each step, dropout on, uncached; lineage: true (D1)",
     )
     max_tokens: int | None = Field(None, gt=0, description="longest text; unset: the model's own")
+    precision: Precision = Field(
+        "float32", description="what it computes in: float32 or bf16, faster and less exact"
+    )
 
 
 class AudioSettings(Settings):

@@ -7,8 +7,10 @@ columns; columns beyond them are kept as extras.
 import csv
 import json
 import math
+import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -73,6 +75,7 @@ PARTS = ("train", "validation", "test")
 _LONGEST_CELL = 2**24  # characters; Python's own limit is 2**17
 _VERBATIM = ("id", "audio", "text")
 _SECONDS = ("start_s", "end_s", "duration_s")
+_OWN = ("id", "text")  # what hardly two rows share
 PART_NAMES = {part: part for part in PARTS} | {
     "training": "train",
     "dev": "validation",
@@ -145,7 +148,11 @@ def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
     row = {name: cell if name in _VERBATIM else _plain(cell) for name, cell in row.items()}
     for name in COLUMNS:
         cell = row.get(name, "")
-        known[name] = read_seconds(cell, name, str(number)) if name in _SECONDS else cell.strip()
+        if name in _SECONDS:
+            known[name] = read_seconds(cell, name, str(number))
+        else:
+            # A corpus repeats its speakers, dialogues and emotions: each is held once.
+            known[name] = cell.strip() if name in _OWN else sys.intern(cell.strip())
     part = str(known["part"]).lower()
     part = PART_NAMES.get(part, part)
     if part and part not in PARTS:
@@ -154,7 +161,7 @@ def make_utterance(row: Mapping[str, str], number: int) -> Utterance:
             "leave the cell empty where a row belongs to no part"
         )
     known["part"] = part
-    extras = {name: cell for name, cell in row.items() if name not in COLUMNS}
+    extras = {name: sys.intern(cell) for name, cell in row.items() if name not in COLUMNS}
     return Utterance(extras=extras, **known)  # type: ignore[arg-type]
 
 
@@ -190,26 +197,14 @@ def read_manifest(path: Path) -> Manifest:
         ManifestError: If the file is missing, not UTF-8, lacks the column `id`, or breaks a rule of
             `make_manifest`; the message names row or column.
     """
-    rows = read_table(path)
-    columns = set(rows[0]) if rows else set()
-    if rows and "id" not in columns:
-        raise ManifestError(
-            f"{path} has no column 'id' (found: {', '.join(sorted(columns))}); a manifest has "
-            f"{', '.join(COLUMNS)}; make one with: mersa prepare table {path} --out DIR"
-        )
-    missing = [name for name in ("audio", "text") if name in columns]
-    if rows and not missing:
-        raise ManifestError(
-            f"{path} has neither a column 'audio' nor a column 'text' "
-            f"(found: {', '.join(sorted(columns))}); give at least one of them"
-        )
-    try:
-        return make_manifest(
-            (make_utterance(row, number) for number, row in enumerate(rows, start=1)),
-            path.parent,
-        )
-    except ManifestError as error:
-        raise ManifestError(f"{path}: {error}") from None
+    utterances = []
+    for number, row in enumerate(_rows(path), start=1):
+        if number == 1:
+            _check_columns(set(row), path)
+        with _naming(path):
+            utterances.append(make_utterance(row, number))
+    with _naming(path):
+        return make_manifest(utterances, path.parent)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
@@ -225,26 +220,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         ManifestError: If the file is missing, a folder, empty, of another kind or not UTF-8.
     """
-    if path.is_dir():
-        raise ManifestError(f"{path} is a folder, but a table file was expected; name the file")
-    if not path.exists():
-        raise ManifestError(f"{path} does not exist; make it with: mersa prepare CORPUS --out DIR")
-    if path.stat().st_size == 0:
-        raise ManifestError(f"{path} is empty, but a table with a header was expected")
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise ManifestError(
-            f"{path} ends in {suffix or 'nothing'}, but a table is one of {', '.join(_READERS)}"
-        )
-    try:
-        return _READERS[suffix](path)
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"{path} is not UTF-8 (it holds the byte 0x{error.object[error.start]:02x}); "
-            "save it as UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise ManifestError(f"{path} is not a CSV table ({error}); save it as CSV again") from None
+    return list(_rows(path))
 
 
 def write_table(rows: Iterable[Mapping[str, str]], columns: Iterable[str], path: Path) -> None:
@@ -305,7 +281,54 @@ def _check(utterance: Utterance) -> None:
         )
 
 
-def _read_csv(path: Path) -> list[dict[str, str]]:
+def _check_columns(columns: set[str], path: Path) -> None:
+    found = ", ".join(sorted(columns))
+    if "id" not in columns:
+        raise ManifestError(
+            f"{path} has no column 'id' (found: {found}); a manifest has "
+            f"{', '.join(COLUMNS)}; make one with: mersa prepare table {path} --out DIR"
+        )
+    if not columns & {"audio", "text"}:
+        raise ManifestError(
+            f"{path} has neither a column 'audio' nor a column 'text' "
+            f"(found: {found}); give at least one of them"
+        )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before a message about one of its rows."""
+    try:
+        yield
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Give the rows of a table; those of CSV one by one, so that no more than one is held."""
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder, but a table file was expected; name the file")
+    if not path.exists():
+        raise ManifestError(f"{path} does not exist; make it with: mersa prepare CORPUS --out DIR")
+    if path.stat().st_size == 0:
+        raise ManifestError(f"{path} is empty, but a table with a header was expected")
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise ManifestError(
+            f"{path} ends in {suffix or 'nothing'}, but a table is one of {', '.join(_READERS)}"
+        )
+    try:
+        yield from _READERS[suffix](path)
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"{path} is not UTF-8 (it holds the byte 0x{error.object[error.start]:02x}); "
+            "save it as UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise ManifestError(f"{path} is not a CSV table ({error}); save it as CSV again") from None
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, str]]:
     csv.field_size_limit(_LONGEST_CELL)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
@@ -315,15 +338,13 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
             raise ManifestError(
                 f"{path} has more than one column {twice!r}; give every column a name of its own"
             )
-        rows = []
         for number, row in enumerate(reader, start=1):
             if None in row or None in row.values():
                 raise ManifestError(
                     f"{path}: row {number} does not have the {len(names)} cells "
                     "of the header; quote cells that hold a comma"
                 )
-            rows.append(row)
-        return rows
+            yield row
 
 
 def _read_jsonl(path: Path) -> list[dict[str, str]]:
@@ -361,7 +382,7 @@ def _read_parquet(path: Path) -> list[dict[str, str]]:
     ]
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[Path], Iterable[dict[str, str]]]] = {
     ".csv": _read_csv,
     ".tsv": _read_csv,
     ".jsonl": _read_jsonl,

@@ -193,9 +193,27 @@ def test_a_saved_encoder_is_the_same_encoder(model, tmp_path):
     np.testing.assert_array_equal(again.encode(TEXTS).frames, encoder.encode(TEXTS).frames)
 
 
-@pytest.mark.parametrize("settings", [{"layer": 1}, {"output": "pooler"}, {"max_tokens": 7}])
+@pytest.mark.parametrize(
+    "settings", [{"layer": 1}, {"output": "pooler"}, {"max_tokens": 7}, {"precision": "bf16"}]
+)
 def test_the_fingerprint_covers_every_setting(bert, settings):
     assert TextEncoder(str(bert), **settings).fingerprint != TextEncoder(str(bert)).fingerprint
+
+
+@pytest.mark.parametrize("output", ["frames", "pooler"])
+def test_bf16_gives_nearly_the_same_frames_in_float32(model, output):
+    exact = TextEncoder(str(model[0]), output=output).encode(TEXTS)
+
+    rounded = TextEncoder(str(model[0]), output=output, precision="bf16").encode(TEXTS)
+
+    assert rounded.frames.dtype == np.float32
+    assert rounded.lengths.tolist() == exact.lengths.tolist()
+    assert 1e-5 < largest_difference(rounded.split(), exact.split()) < 0.05
+
+
+def test_an_unknown_precision_is_refused(bert):
+    with pytest.raises(EncoderError, match=r"precision is 'half', .* 'float32' or 'bf16'; choose"):
+        TextEncoder(str(bert), precision="half")
 
 
 def test_the_fingerprint_knows_a_layer_by_both_its_numbers(bert):

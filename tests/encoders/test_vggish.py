@@ -321,7 +321,8 @@ def test_it_is_an_encoder(published):
 
 
 def test_a_batch_gives_what_one_at_a_time_gives(encoder, monkeypatch):
-    monkeypatch.setattr(vggish, "_CHUNK", 4)
+    monkeypatch.setattr(vggish, "_MAPS_AT_ONCE", {"cpu": 4})
+    monkeypatch.setattr(vggish, "_VECTORS_AT_ONCE", 7)
     waveforms = [noise(n, seed=n) for n in (2 * EXAMPLE, 1, 5 * EXAMPLE, 300, EXAMPLE)]
 
     together = encoder.encode(waveforms)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -17,6 +17,9 @@ from transformers.utils import logging as transformers_logging
 
 from mersa.encoders.layout import weight_files
 from mersa.errors import EncoderError, first_line
+
+Precision = Literal["float32", "bf16"]
+"""Numbers that a model computes in; `bf16` is bfloat16, with eight bits of precision."""
 
 HARMLESS_EXTRAS = {
     r"(^|\.)position_ids$": "positions 0, 1, 2, ..., which old checkpoints stored",
@@ -54,8 +57,27 @@ def load_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def load_model(folder: Path) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Load the encoder of a folder in float32, frozen and in eval mode, every weight accounted for.
+def dtype_of(precision: str) -> torch.dtype:
+    """Return what torch calls a precision.
+
+    Raises:
+        EncoderError: If there is no such precision.
+    """
+    if precision not in get_args(Precision):
+        raise EncoderError(
+            f"precision is {precision!r}, but a model computes in 'float32' or 'bf16'; choose one"
+        )
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def load_model(
+    folder: Path, *, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, frozenset[str]]:
+    """Load the encoder of a folder, frozen and in eval mode, every weight accounted for.
+
+    Args:
+        folder: In the Hugging Face layout.
+        dtype: What the weights become and the model computes in.
 
     Returns:
         The model, and the names of the weights that `HARMLESS_GAPS` let it go without.
@@ -69,7 +91,7 @@ def load_model(folder: Path) -> tuple[PreTrainedModel, frozenset[str]]:
         try:
             model, report = AutoModel.from_pretrained(
                 folder,
-                dtype=torch.float32,
+                dtype=dtype,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,

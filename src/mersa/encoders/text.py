@@ -17,7 +17,14 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, Modality
 from mersa.encoders.hub import commit_of, resolve
-from mersa.encoders.huggingface import live_dropout, load_config, load_model, quiet
+from mersa.encoders.huggingface import (
+    Precision,
+    dtype_of,
+    live_dropout,
+    load_config,
+    load_model,
+    quiet,
+)
 from mersa.encoders.layers import Layer, check_layer, take_layer
 from mersa.encoders.layout import (
     TEXT_TYPES,
@@ -75,6 +82,7 @@ class TextEncoder:
         output: `frames` for one frame a token; `pooler` for one frame a text, by the model's
             pooler where its checkpoint holds one, else the mean over the tokens.
         max_tokens: Where texts are cut; by default the most that the model takes.
+        precision: What the model computes in, `float32` or `bf16`; frames are float32 always.
         device: Where the model runs, as torch names it.
 
     Raises:
@@ -94,6 +102,7 @@ class TextEncoder:
         layer: Layer = -1,
         output: Output = "frames",
         max_tokens: int | None = None,
+        precision: Precision = "float32",
         device: str = "cpu",
     ) -> None:
         self.name = str(name)
@@ -120,6 +129,7 @@ class TextEncoder:
                 "layer at -1 or choose the output 'frames'"
             )
         self._output = output
+        self._dtype = dtype_of(precision)
         self.device = torch.device(device)
         self.width = int(config.hidden_size)
         self.num_layers = config.num_hidden_layers + 1 if layer == "mix" else 1
@@ -134,7 +144,7 @@ class TextEncoder:
             "layer": self._layer,
             "output": self._output,
             "max_tokens": self.max_tokens,
-            "dtype": "float32",
+            "dtype": str(self._dtype).removeprefix("torch."),
             "typography": "folded",
         }
         return content_hash(self._folder, settings)
@@ -184,16 +194,16 @@ class TextEncoder:
         answer = model(ids, attention_mask=mask, output_hidden_states=True)
         if self._output == "frames":
             frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
-            return frames * mask[..., None]  # (B, L, K * D)
+            return frames.float() * mask[..., None]  # (B, L, K * D)
         pooled: Tensor | None = getattr(answer, "pooler_output", None)
         if pooled is None or any("pooler" in name for name in lacking):
-            real = mask[..., None].to(answer.last_hidden_state.dtype)
-            pooled = (answer.last_hidden_state * real).sum(dim=1) / real.sum(dim=1)
-        return pooled[:, None]  # (B, 1, D)
+            real = mask[..., None].float()
+            pooled = (answer.last_hidden_state.float() * real).sum(dim=1) / real.sum(dim=1)
+        return pooled[:, None].float()  # (B, 1, D)
 
     @cached_property
     def _model(self) -> tuple[PreTrainedModel, frozenset[str]]:
-        model, lacking = load_model(self._folder)
+        model, lacking = load_model(self._folder, dtype=self._dtype)
         if len(self._tokenizer) > model.config.vocab_size:
             raise EncoderError(
                 f"the tokenizer in {str(self._folder)!r} has {len(self._tokenizer)} tokens, but "

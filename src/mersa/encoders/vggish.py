@@ -45,7 +45,10 @@ EXAMPLE = 96
 _BANDS, _LOW_HZ, _HIGH_HZ = 64, 125.0, 7500.0
 _OFFSET = 0.01  # silence is its logarithm
 _HIDDEN = 4096
-_CHUNK = 64  # examples in the network at a time
+# Examples at a time. The weights of the linear layers are 220 MB, read once a chunk; the maps of
+# the convolutions are 3 MB an example, and many of them leave a processor's cache.
+_MAPS_AT_ONCE = {"cpu": 16}
+_VECTORS_AT_ONCE = 256
 _TIMEOUT_S = 30
 _VERSION = 1  # raise it whenever the frames change, so that no cache serves old ones
 _SAVED_WEIGHTS, _SAVED_PCA = "model.safetensors", "pca.safetensors"
@@ -160,18 +163,33 @@ class VGGish:
 
     def _run(self, examples: FloatArray) -> FloatArray:
         network = self._network
-        chunks = [examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK)]
+        at_once = _MAPS_AT_ONCE.get(self.device.type, _VECTORS_AT_ONCE)
         with torch.inference_mode():
-            frames = torch.cat([network(torch.from_numpy(one).to(self.device)) for one in chunks])
+            flat = torch.cat(
+                [
+                    network.flat_maps(
+                        torch.from_numpy(examples[place : place + at_once]).to(self.device)
+                    )
+                    for place in range(0, len(examples), at_once)
+                ]
+            )  # (E, 12288)
+            frames = torch.cat(
+                [
+                    network.embeddings(flat[place : place + _VECTORS_AT_ONCE])
+                    for place in range(0, len(flat), _VECTORS_AT_ONCE)
+                ]
+            )
             if self._pca:
                 frames = quantise(frames, **self._pca_on_device)
         return cast(FloatArray, frames.cpu().numpy())
 
     @cached_property
-    def _network(self) -> nn.Module:
+    def _network(self) -> "Network":
         with torch.device("meta"):
             network = Network()
         network.load_state_dict(self._read_weights(), assign=True)
+        if self.device.type == "cpu":  # a third faster there
+            network.features.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.to(self.device).eval().requires_grad_(False)
 
     @cached_property
@@ -217,9 +235,12 @@ class Network(nn.Module):
 
     def forward(self, examples: Tensor) -> Tensor:
         """Turn examples, (E, EXAMPLE, 64), into embeddings, (E, WIDTH)."""
+        return cast(Tensor, self.embeddings(self.flat_maps(examples)))
+
+    def flat_maps(self, examples: Tensor) -> Tensor:
+        """Turn examples, (E, EXAMPLE, 64), into what the linear layers read, (E, 12288)."""
         maps = self.features(examples[:, None])  # (E, 512, 6, 4)
-        flat = maps.permute(0, 2, 3, 1).flatten(1)  # (E, 12288), channels last as in TensorFlow
-        return cast(Tensor, self.embeddings(flat))
+        return cast(Tensor, maps.permute(0, 2, 3, 1)).flatten(1)  # channels last as in TensorFlow
 
 
 def quantise(frames: Tensor, *, pca_eigen_vectors: Tensor, pca_means: Tensor) -> Tensor:
