@@ -1,4 +1,4 @@
-"""Frames and labels of utterances, and the padded batches that a network reads.
+"""Frames and labels of utterances, and the batches that a network reads, padded or packed.
 
 Shapes: B utterances in a batch, Lt text frames, La audio frames, Dt and Da their widths.
 """
@@ -25,14 +25,14 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances padded to the longest; masks are True where a frame is real.
+    """Utterances padded to the longest, with masks that are True where a frame is real; or packed.
 
     Attributes:
         rows: Place of each utterance in its feature set, B.
-        text: (B, Lt, Dt).
-        text_mask: (B, Lt).
-        audio: (B, La, Da).
-        audio_mask: (B, La).
+        text: (B, Lt, Dt); packed, all frames one after the other, (Nt, Dt).
+        text_mask: (B, Lt); packed, the number of frames of each utterance, (B,).
+        audio: (B, La, Da); packed (Na, Da).
+        audio_mask: (B, La); packed (B,).
         labels: Label index of each utterance, (B,).
     """
 
@@ -79,13 +79,14 @@ class FeatureSet:
         """Return how many frames a row has, words and sound together."""
         return len(self.text[row]) + len(self.audio[row])
 
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """Pad these rows into one batch."""
+    def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
+        """Pad these rows into one batch, or pack them."""
         frames = [
             self.live(row) if self.live else (self.text[row], self.audio[row]) for row in rows
         ]
-        text, text_mask = pad([words for words, _ in frames])
-        audio, audio_mask = pad([sound for _, sound in frames])
+        collate = _end_to_end if packed else pad
+        text, text_mask = collate([words for words, _ in frames])
+        audio, audio_mask = collate([sound for _, sound in frames])
         return Batch(tuple(rows), text, text_mask, audio, audio_mask, self.labels[list(rows)])
 
     def joined(self, other: "FeatureSet") -> "FeatureSet":
@@ -114,7 +115,9 @@ def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
-def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[Batch]:
+def epoch_batches(
+    features: FeatureSet, batch_size: int, *, seed: int, packed: bool = False
+) -> Iterator[Batch]:
     """Give every utterance once, in an order that `seed` alone decides.
 
     Utterances are shuffled, sorted by length within stretches of `BUCKET_BATCHES` batches, and the
@@ -130,14 +133,16 @@ def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterat
             rows.sort(key=features.length)
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     for number in random.permutation(len(batches)).tolist():
-        yield features.batch(batches[number])
+        yield features.batch(batches[number], packed=packed)
 
 
-def sorted_batches(features: FeatureSet, batch_size: int) -> Iterator[Batch]:
+def sorted_batches(
+    features: FeatureSet, batch_size: int, *, packed: bool = False
+) -> Iterator[Batch]:
     """Give every utterance once, by length, for answers that do not depend on the order."""
     order = sorted(range(len(features)), key=features.length)
     for start in range(0, len(order), batch_size):
-        yield features.batch(order[start : start + batch_size])
+        yield features.batch(order[start : start + batch_size], packed=packed)
 
 
 def text_items(utterances: Sequence[Utterance]) -> dict[str, Item]:
@@ -235,6 +240,11 @@ def with_live_dropout(
                 "leave it unset"
             )
     return replace(features, live=live)
+
+
+def _end_to_end(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put B tensors of (L, D) one after the other, (N, D), and tell their lengths (B,)."""
+    return torch.cat(list(frames)), torch.tensor([len(one) for one in frames])
 
 
 def _live_frames(
