@@ -115,13 +115,12 @@ def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
-def epoch_batches(
-    features: FeatureSet, batch_size: int, *, seed: int, packed: bool = False
-) -> Iterator[Batch]:
-    """Give every utterance once, in an order that `seed` alone decides.
+def epoch_rows(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[list[int]]:
+    """Give the rows of each batch, every utterance once, in an order that `seed` alone decides.
 
     Utterances are shuffled, sorted by length within stretches of `BUCKET_BATCHES` batches, and the
-    batches are shuffled again.
+    batches are shuffled again. All frames are in memory, so no process loads them beforehand, and
+    there is no order but this one.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(features)).tolist()
@@ -133,7 +132,36 @@ def epoch_batches(
             rows.sort(key=features.length)
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     for number in random.permutation(len(batches)).tolist():
-        yield features.batch(batches[number], packed=packed)
+        yield batches[number]
+
+
+def parts_of_batch(
+    features: FeatureSet, rows: Sequence[int], budget: int | None, *, packed: bool
+) -> Iterator[list[int]]:
+    """Cut a batch into parts that hold no more frames than the budget, or one utterance.
+
+    Args:
+        features: Where the rows lie.
+        rows: Of the batch.
+        budget: Most frames of a part, padding included; None: all.
+        packed: Whether the parts are packed; else the padding counts.
+    """
+    part: list[int] = []
+    for row in sorted(rows, key=features.length) if budget else rows:
+        if budget and part and num_frames(features, [*part, row], packed=packed) > budget:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> int:
+    """Count the frames that a batch of these rows holds, padding included."""
+    if packed:
+        return sum(map(features.length, rows))
+    longest = (max(len(frames[row]) for row in rows) for frames in (features.text, features.audio))
+    return len(rows) * sum(longest)
 
 
 def sorted_batches(
