@@ -385,6 +385,27 @@ def small():
     return Small(TEXT, AUDIO, LABELS, num_heads=2, dropout=0.0, fusion_width=10, hidden=(6,))
 
 
+def test_gradients_of_parts_before_memory_ran_out_are_forgotten(caplog):
+    class FailsOnce(SelfAttentionFusion):
+        calls = 0
+
+        def packed(self, text, audio):
+            self.calls += self.training
+            if self.calls == 2:
+                self.calls += 1
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return super().packed(text, audio)
+
+    torch.manual_seed(0)
+    net = FailsOnce(TEXT, AUDIO, LABELS, num_heads=2, dropout=0.0, fusion_width=10, hidden=(6,))
+
+    whole, _ = run(TrainSettings(epochs=1, batch_size=8), net=without_dropout())
+    parts, _ = run(TrainSettings(epochs=1, batch_size=8, frames_at_once=20), net=net)
+
+    assert len(caplog.records) == 1
+    check_same_weights(parts, whole)
+
+
 def test_when_memory_runs_out_the_frames_are_halved_and_the_steps_stay(caplog):
     settings = TrainSettings(epochs=2, batch_size=8)
 
