@@ -9,9 +9,11 @@ from mersa.batches import (
     FeatureSet,
     audio_items,
     encode,
-    epoch_batches,
+    epoch_rows,
     load_features,
+    num_frames,
     pad,
+    parts_of_batch,
     sorted_batches,
     text_items,
 )
@@ -79,10 +81,10 @@ def test_a_batch_moves_whole():
 def test_an_epoch_gives_each_utterance_once(batch_size):
     made = features()
 
-    batches = list(epoch_batches(made, batch_size, seed=1))
+    batches = list(epoch_rows(made, batch_size, seed=1))
 
-    assert sorted(row for batch in batches for row in batch.rows) == list(range(70))
-    assert all(len(batch.rows) <= batch_size for batch in batches)
+    assert sorted(row for rows in batches for row in rows) == list(range(70))
+    assert all(len(rows) <= batch_size for rows in batches)
     assert len(batches) == -(-70 // batch_size)
 
 
@@ -92,22 +94,60 @@ def test_the_seed_alone_decides_the_order(batch_size):
 
     def rows(seed):
         torch.rand(3), np.random.random()  # other draws must not matter
-        return [batch.rows for batch in epoch_batches(made, batch_size, seed=seed)]
+        return list(epoch_rows(made, batch_size, seed=seed))
 
     assert rows(1) == rows(1)
     assert rows(1) != rows(2)
-    assert rows(1) != [batch.rows for batch in sorted_batches(made, batch_size)]
+    assert rows(1) != [list(batch.rows) for batch in sorted_batches(made, batch_size)]
 
 
 def test_batches_of_like_length_hold_little_padding():
     made = features(num=400)
 
-    def share_padded(batches):
-        masks = torch.cat([one.flatten() for b in batches for one in (b.text_mask, b.audio_mask)])
-        return 1 - masks.double().mean()
+    def num_padded(batches):
+        return sum(num_frames(made, rows, packed=False) for rows in batches) - real
 
-    random = [made.batch(range(start, start + 8)) for start in range(0, 400, 8)]
-    assert share_padded(epoch_batches(made, 8, seed=0)) < 0.9 * share_padded(random)
+    real = num_frames(made, range(400), packed=True)
+    random = [range(start, start + 8) for start in range(0, 400, 8)]
+    assert num_padded(epoch_rows(made, 8, seed=0)) < 0.9 * num_padded(random)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_frames_of_a_batch_are_those_that_it_holds(packed):
+    made = features()
+
+    batch = made.batch([9, 4, 17], packed=packed)
+
+    held = sum(len(one) if packed else one.shape[0] * one.shape[1] for one in batch.inputs()[::2])
+    assert num_frames(made, [9, 4, 17], packed=packed) == held
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("budget", [1, 40, 150])
+def test_parts_of_a_batch_keep_to_the_budget(budget, packed):
+    made, rows = features(), list(range(5, 37))
+
+    parts = list(parts_of_batch(made, rows, budget, packed=packed))
+
+    held = [num_frames(made, part, packed=packed) for part in parts]
+    assert sorted(row for part in parts for row in part) == rows
+    assert all(one <= budget or len(part) == 1 for one, part in zip(held, parts, strict=True))
+    assert len(parts) <= 2 * sum(held) / budget + 1 or budget == 1
+
+
+def test_a_batch_without_a_budget_is_one_part():
+    assert list(parts_of_batch(features(), [9, 4, 17], None, packed=True)) == [[9, 4, 17]]
+
+
+def test_packed_frames_stand_one_after_the_other():
+    made = features()
+
+    batch = made.batch([9, 4], packed=True)
+
+    assert torch.equal(batch.text, torch.cat([made.text[9], made.text[4]]))
+    assert torch.equal(batch.audio, torch.cat([made.audio[9], made.audio[4]]))
+    assert batch.text_mask.tolist() == [len(made.text[9]), len(made.text[4])]
+    assert batch.audio_mask.tolist() == [len(made.audio[9]), len(made.audio[4])]
 
 
 def test_sorted_batches_give_each_utterance_once_by_length():

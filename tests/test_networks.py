@@ -251,7 +251,7 @@ def test_cross_attention_is_one_equation_with_the_modalities_swapped():
     text_mask = torch.tensor([[True, True, True], [True, False, False]])
     audio_mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
 
-    network(text, text_mask, audio, audio_mask)
+    network.padded(text, text_mask, audio, audio_mask)
 
     queries, keys, mask = asked["text_asks_audio"]
     swapped_queries, swapped_keys, swapped_mask = asked["audio_asks_text"]
@@ -287,7 +287,18 @@ def test_the_head_of_the_others_has_leaky_hidden_layers():
     torch.testing.assert_close(head(frames), head[5](hidden))
 
 
+ORDERS = {"": None, "projected": "projected", "few queries": "few queries", "few keys": "few keys"}
+
+
+@pytest.fixture(params=ORDERS)
+def order(request, monkeypatch):
+    """Have packed attention take its products in one order; the empty name leaves the choice."""
+    if request.param:
+        monkeypatch.setattr(Attention, "_cheapest", lambda *_: request.param)
+
+
 @pytest.mark.parametrize("dropout", [NO_DROPOUT, HARDLY_ANY], ids=["", "path with dropout"])
+@pytest.mark.usefixtures("order")
 def test_padding_changes_nothing(build, dropout):
     network = build(dropout).train()
     alone = [network(*inputs) for inputs in one_by_one()]
@@ -308,6 +319,45 @@ def test_padding_changes_nothing(build, dropout):
     got = gradients(network)
     assert got.keys() == wanted.keys()
     assert max(difference(got[name], wanted[name]) for name in wanted) < 1e-4
+
+
+@pytest.mark.usefixtures("order")
+def test_padded_and_packed_frames_give_the_same(build):
+    network = build().train()
+    if isinstance(network, MixedLayers):  # which mixes what comes and hands it on
+        network = network.network
+        inputs = [
+            one[..., : one.shape[-1] // parts]
+            for one, parts in zip(batch(), (3, 1, 2, 1), strict=True)
+        ]
+    else:
+        inputs = list(batch(filling=50.0))
+    wanted = network.padded(*inputs)
+    F.cross_entropy(wanted, TRUTH).backward()
+    wanted_gradients = gradients(network)
+    network.zero_grad()
+    text, text_mask, audio, audio_mask = inputs
+
+    logits = network(text[text_mask], text_mask.sum(1), audio[audio_mask], audio_mask.sum(1))
+    F.cross_entropy(logits, TRUTH).backward()
+
+    assert difference(logits, wanted) < 1e-5
+    found = gradients(network)
+    assert found.keys() == wanted_gradients.keys()
+    assert max(difference(found[name], wanted_gradients[name]) for name in found) < 1e-4
+
+
+def test_attention_tells_its_weights(attention):
+    queries, keys, mask = masked_sequences()
+    attention.eval()
+
+    weights = attention.weights(queries, keys, mask)  # (B, H, Lq, Lk)
+
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 5))
+    assert not weights.masked_select(~mask[:, None, None, :]).any()
+    values = attention.value(keys).view(3, 7, 4, 6).transpose(1, 2)
+    answers = attention.output((weights @ values).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(attention(queries, keys, mask), answers, rtol=1e-4, atol=1e-5)
 
 
 def test_order_in_the_batch_changes_nothing(build):
@@ -398,62 +448,6 @@ def test_dropout_is_live_in_training_alone(build):
 
     assert not torch.equal(network.train()(*batch()), network.train()(*batch()))
     assert torch.equal(network.eval()(*batch()), network.eval()(*batch()))
-
-
-@pytest.mark.parametrize("share", [0.5, 0.1, 0.25, 0.9])
-def test_dropout_drops_its_share_and_keeps_the_mean(share):
-    torch.manual_seed(6)
-    num = 1_000_000
-
-    left = networks._dropout(torch.ones(num), share)
-
-    sigma = math.sqrt(share * (1 - share) / num)
-    assert abs((left == 0).double().mean().item() - share) < 3 * sigma
-    assert abs(left.double().mean().item() - 1) < 3 * sigma / (1 - share)
-    assert left[left > 0].unique().tolist() == pytest.approx([1 / (1 - share)])
-
-
-@pytest.mark.parametrize("share", [0.5, 0.1])
-@pytest.mark.parametrize("lag", [1, 2, 3, 4, 5])
-def test_draws_of_dropout_do_not_depend_on_each_other(share, lag):
-    torch.manual_seed(7)
-    num = 1_000_000
-
-    kept = (networks._dropout(torch.ones(num), share) > 0).double()
-
-    correlation = torch.corrcoef(torch.stack([kept[lag:], kept[:-lag]]))[0, 1].item()
-    assert abs(correlation) < 4 / math.sqrt(num)
-
-
-@pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_each_of_four_values_of_one_draw_is_dropped_as_often(place):
-    torch.manual_seed(8)
-
-    kept = (networks._dropout(torch.ones(250_000, 4), 0.5) > 0)[:, place].double()
-
-    assert abs(kept.mean().item() - 0.5) < 3 * 0.5 / math.sqrt(250_000)
-
-
-@pytest.mark.parametrize("shape", [(1,), (7,), (3, 5), (2, 3, 4, 5)])
-def test_dropout_keeps_shape_and_values_and_passes_gradients(shape):
-    torch.manual_seed(9)
-    values = (torch.rand(shape) + 1).requires_grad_()
-
-    left = networks._dropout(values, 0.25)
-    left.sum().backward()
-
-    assert left.shape == shape
-    torch.testing.assert_close(left, values * values.grad)
-    kept = values.grad[values.grad > 0]
-    torch.testing.assert_close(kept, torch.full_like(kept, 4 / 3))
-
-
-def test_dropout_is_repeated_by_its_seed():
-    torch.manual_seed(10)
-    one = networks._dropout(torch.ones(999), 0.5)
-    torch.manual_seed(10)
-
-    assert torch.equal(networks._dropout(torch.ones(999), 0.5), one)
 
 
 def test_weights_start_as_those_of_torch():

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import training
-from mersa.batches import FeatureSet, epoch_batches
+from mersa.batches import FeatureSet, epoch_rows
 from mersa.config import LINEAGE, TrainSettings, make_config
 from mersa.errors import ConfigError, RunError
 from mersa.networks import MixedLayers, SelfAttentionFusion, Server, SingleModality
@@ -85,7 +85,7 @@ def killed_fit(state, settings, *, epoch, monkeypatch):
 
 
 def test_the_network_learns():
-    settings = TrainSettings(epochs=15, learning_rate=1e-2, batch_size=8)
+    settings = TrainSettings(epochs=15, learning_rate=1e-2, batch_size=8, seed=2)
 
     _, result = run(settings)
 
@@ -330,15 +330,133 @@ def test_lineage_runs_one_utterance_at_a_time(monkeypatch):
     sizes = []
 
     def spied(features, batch_size, *, seed):
-        for batch in epoch_batches(features, batch_size, seed=seed):
-            sizes.append(len(batch.rows))
-            yield batch
+        for rows in epoch_rows(features, batch_size, seed=seed):
+            sizes.append(len(rows))
+            yield rows
 
-    monkeypatch.setattr(training, "epoch_batches", spied)
+    monkeypatch.setattr(training, "epoch_rows", spied)
     run(settings)
 
     assert sizes == [1] * 24 * 2
     assert {name: getattr(settings, name) for name in LINEAGE} == {**LINEAGE, "epochs": 2}
+
+
+def without_dropout():
+    torch.manual_seed(0)
+    return SelfAttentionFusion(
+        TEXT, AUDIO, LABELS, num_heads=2, dropout=0.0, fusion_width=10, hidden=(6,)
+    )
+
+
+def check_same_weights(found, wanted):
+    """Compare all weights save the keys' biases, whose gradients are rounding around zero."""
+    for name, weight in wanted.state_dict().items():
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(found.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", [1, 17, 60])
+def test_parts_of_a_batch_add_up_to_the_same_steps(budget):
+    settings = TrainSettings(epochs=2, batch_size=8, class_weights=True, label_smoothing=0.1)
+
+    whole, expected = run(settings, net=without_dropout())
+    parts, found = run(
+        settings.model_copy(update={"frames_at_once": budget}), net=without_dropout()
+    )
+
+    for one, other in zip(expected.history, found.history, strict=True):
+        assert other == pytest.approx(one, abs=1e-5)
+    check_same_weights(parts, whole)
+
+
+class Small(SelfAttentionFusion):
+    """A network that runs out of memory with more than so many frames."""
+
+    most = 30
+
+    def packed(self, text, audio):
+        if sum(text.lengths) + sum(audio.lengths) > self.most and self.training:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+        return super().packed(text, audio)
+
+
+def small():
+    torch.manual_seed(0)
+    return Small(TEXT, AUDIO, LABELS, num_heads=2, dropout=0.0, fusion_width=10, hidden=(6,))
+
+
+def test_gradients_of_parts_before_memory_ran_out_are_forgotten(caplog):
+    class FailsOnce(SelfAttentionFusion):
+        calls = 0
+
+        def packed(self, text, audio):
+            self.calls += self.training
+            if self.calls == 2:
+                self.calls += 1
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return super().packed(text, audio)
+
+    torch.manual_seed(0)
+    net = FailsOnce(TEXT, AUDIO, LABELS, num_heads=2, dropout=0.0, fusion_width=10, hidden=(6,))
+
+    whole, _ = run(TrainSettings(epochs=1, batch_size=8), net=without_dropout())
+    parts, _ = run(TrainSettings(epochs=1, batch_size=8, frames_at_once=20), net=net)
+
+    assert len(caplog.records) == 1
+    check_same_weights(parts, whole)
+
+
+def test_when_memory_runs_out_the_frames_are_halved_and_the_steps_stay(caplog):
+    settings = TrainSettings(epochs=2, batch_size=8)
+
+    whole, _ = run(settings, net=without_dropout())
+    parts, _ = run(settings, net=small())
+
+    assert [record.getMessage()[:14] for record in caplog.records] == ["out of memory "] * len(
+        caplog.records
+    )
+    assert 1 <= len(caplog.records) <= 3, "halved for good, not for a batch"
+    check_same_weights(parts, whole)
+
+
+def test_an_utterance_that_does_not_fit_alone_is_told():
+    net = small()
+    net.most = 3
+
+    with pytest.raises(RunError, match=r"utterance '\d+' of \d+ frames does not fit.*; cut it"):
+        run(TrainSettings(epochs=1, batch_size=8), net=net)
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    class Broken(Small):
+        def packed(self, text, audio):
+            raise RuntimeError("shapes do not fit")
+
+    net = Broken(TEXT, AUDIO, LABELS, num_heads=2)
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        run(TrainSettings(epochs=1), net=net)
+
+
+def test_history_tells_that_packed_frames_hold_no_padding():
+    _, result = run(TrainSettings(epochs=1))
+
+    assert result.history[0]["padding_share"] == 0
+
+
+def test_products_in_bf16_are_near_and_end_with_the_fit():
+    settings = TrainSettings(epochs=2, batch_size=8)
+    seen = set()
+    net = without_dropout()
+    net.register_forward_hook(lambda *_: seen.add(torch.get_float32_matmul_precision()))
+
+    _, expected = run(settings, net=without_dropout())
+    _, found = run(settings.model_copy(update={"precision": "bf16"}), net=net)
+
+    assert seen == {"medium", "highest"}  # the second is that of validation
+    assert torch.get_float32_matmul_precision() == "highest"
+    losses = [[row["train_loss"] for row in one.history] for one in (expected, found)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.03)
 
 
 def test_validation_is_never_learnt_from():
@@ -371,7 +489,8 @@ def test_weights_that_burst_in_the_last_step_are_told():
             self.linear = nn.Linear(TEXT, LABELS)
 
         def forward(self, text, text_mask, audio, audio_mask):
-            return self.linear(text.mean(1)) * (1.0 if self.training else math.nan)
+            means = [one.mean(0) for one in text.split(text_mask.tolist())]  # packed on a CPU
+            return self.linear(torch.stack(means)) * (1.0 if self.training else math.nan)
 
     with pytest.raises(RunError, match=r"no finite numbers; .* lower train.learning_rate"):
         run(TrainSettings(epochs=2), net=Bursts())

@@ -1,4 +1,4 @@
-"""Frames and labels of utterances, and the padded batches that a network reads.
+"""Frames and labels of utterances, and the batches that a network reads, padded or packed.
 
 Shapes: B utterances in a batch, Lt text frames, La audio frames, Dt and Da their widths.
 """
@@ -26,14 +26,14 @@ BUCKET_BATCHES = 16
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances padded to the longest; masks are True where a frame is real.
+    """Utterances padded to the longest, with masks that are True where a frame is real; or packed.
 
     Attributes:
         rows: Place of each utterance in its feature set, B.
-        text: (B, Lt, Dt).
-        text_mask: (B, Lt).
-        audio: (B, La, Da).
-        audio_mask: (B, La).
+        text: (B, Lt, Dt); packed, all frames one after the other, (Nt, Dt).
+        text_mask: (B, Lt); packed, the number of frames of each utterance, (B,).
+        audio: (B, La, Da); packed (Na, Da).
+        audio_mask: (B, La); packed (B,).
         labels: Label index of each utterance, (B,).
     """
 
@@ -80,13 +80,14 @@ class FeatureSet:
         """Return how many frames a row has, words and sound together."""
         return len(self.text[row]) + len(self.audio[row])
 
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """Pad these rows into one batch."""
+    def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
+        """Pad these rows into one batch, or pack them."""
         frames = [
             self.live(row) if self.live else (self.text[row], self.audio[row]) for row in rows
         ]
-        text, text_mask = pad([words for words, _ in frames])
-        audio, audio_mask = pad([sound for _, sound in frames])
+        collate = _end_to_end if packed else pad
+        text, text_mask = collate([words for words, _ in frames])
+        audio, audio_mask = collate([sound for _, sound in frames])
         return Batch(tuple(rows), text, text_mask, audio, audio_mask, self.labels[list(rows)])
 
     def joined(self, other: "FeatureSet") -> "FeatureSet":
@@ -115,11 +116,12 @@ def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
-def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[Batch]:
-    """Give every utterance once, in an order that `seed` alone decides.
+def epoch_rows(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[list[int]]:
+    """Give the rows of each batch, every utterance once, in an order that `seed` alone decides.
 
     Utterances are shuffled, sorted by length within stretches of `BUCKET_BATCHES` batches, and the
-    batches are shuffled again.
+    batches are shuffled again. All frames are in memory, so no process loads them beforehand, and
+    there is no order but this one.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(features)).tolist()
@@ -131,14 +133,45 @@ def epoch_batches(features: FeatureSet, batch_size: int, *, seed: int) -> Iterat
             rows.sort(key=features.length)
         batches += [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
     for number in random.permutation(len(batches)).tolist():
-        yield features.batch(batches[number])
+        yield batches[number]
 
 
-def sorted_batches(features: FeatureSet, batch_size: int) -> Iterator[Batch]:
+def parts_of_batch(
+    features: FeatureSet, rows: Sequence[int], budget: int | None, *, packed: bool
+) -> Iterator[list[int]]:
+    """Cut a batch into parts that hold no more frames than the budget, or one utterance.
+
+    Args:
+        features: Where the rows lie.
+        rows: Of the batch.
+        budget: Most frames of a part, padding included; None: all.
+        packed: Whether the parts are packed; else the padding counts.
+    """
+    part: list[int] = []
+    for row in sorted(rows, key=features.length) if budget else rows:
+        if budget and part and num_frames(features, [*part, row], packed=packed) > budget:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> int:
+    """Count the frames that a batch of these rows holds, padding included."""
+    if packed:
+        return sum(map(features.length, rows))
+    longest = (max(len(frames[row]) for row in rows) for frames in (features.text, features.audio))
+    return len(rows) * sum(longest)
+
+
+def sorted_batches(
+    features: FeatureSet, batch_size: int, *, packed: bool = False
+) -> Iterator[Batch]:
     """Give every utterance once, by length, for answers that do not depend on the order."""
     order = sorted(range(len(features)), key=features.length)
     for start in range(0, len(order), batch_size):
-        yield features.batch(order[start : start + batch_size])
+        yield features.batch(order[start : start + batch_size], packed=packed)
 
 
 def text_items(utterances: Sequence[Utterance]) -> dict[str, Item]:
@@ -236,6 +269,11 @@ def with_live_dropout(
                 "leave it unset"
             )
     return replace(features, live=live)
+
+
+def _end_to_end(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put B tensors of (L, D) one after the other, (N, D), and tell their lengths (B,)."""
+    return torch.cat(list(frames)), torch.tensor([len(one) for one in frames])
 
 
 def _live_frames(

@@ -146,6 +146,15 @@ class TrainSettings(Settings):
         "macro_f1", description="validation score that chooses the epoch; lineage: accuracy"
     )
     batch_size: int = Field(32, gt=0, description="utterances a step (D2)")
+    frames_at_once: int | None = Field(
+        None,
+        gt=0,
+        description="most frames held at once; a larger batch is taken in parts that add up to "
+        "the same step; unset: the whole batch, halved when memory runs out",
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of matrix products in training; weights and sums are float32"
+    )
     learning_rate: float = Field(5e-4, gt=0, le=100, description="highest rate (D2)")
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; lineage: 0")
     schedule: Literal["none", "step", "cosine"] = Field(

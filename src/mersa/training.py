@@ -5,6 +5,7 @@ that was killed goes on from its last stored epoch to the very end that it would
 """
 
 import io
+import logging
 import math
 import pickle
 import time
@@ -21,7 +22,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mersa.batches import FeatureSet, epoch_batches, sorted_batches
+from mersa.batches import FeatureSet, epoch_rows, num_frames, parts_of_batch, sorted_batches
 from mersa.bootstrap import Array
 from mersa.config import TrainSettings
 from mersa.errors import ConfigError, RunError, first_line
@@ -34,6 +35,8 @@ STORE_EVERY_S = 5.0
 
 EVALUATION_BATCH = 64
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass
 class Fit:
@@ -43,8 +46,8 @@ class Fit:
         best: Weights of the best epoch so far, by name.
         best_epoch: Its number, from 0; -1 before the first.
         best_score: Its validation score; larger is better.
-        history: One row an epoch: `epoch, learning_rate, train_loss, validation_loss` and the
-            validation scores.
+        history: One row an epoch: `epoch, learning_rate, train_loss, padding_share` (of the
+            frames that were computed with), `validation_loss` and the validation scores.
     """
 
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -83,7 +86,10 @@ def fit(
     """
     num_labels = _num_labels(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,  # one pass over the weights; three times as fast on a CPU
     )
     scheduler = LambdaLR(optimizer, lambda epoch: rate_factor(epoch, settings))
     weights = _class_weights(train.labels, num_labels) if settings.class_weights else None
@@ -95,16 +101,24 @@ def fit(
     if weights is not None:
         weights = weights.to(fabric.device)
     stored_at = time.monotonic()
+    budget = _Budget(settings.frames_at_once)
     for epoch in range(len(result.history), epochs or settings.epochs):
         if validation is not None and epoch - result.best_epoch > settings.patience:
             break
         torch.manual_seed(_epoch_seed(settings.seed, epoch))
         rate = optimizer.param_groups[0]["lr"]
-        with _flushing_denormals():
-            train_loss = _train_epoch(model, stepper, train, settings, epoch, weights, fabric)
+        with _flushing_denormals(), products_in(settings.precision):
+            train_loss, padding_share = _train_epoch(
+                model, stepper, train, settings, epoch, weights, fabric, budget
+            )
         _check_finite("training", train_loss, epoch, settings)
         scheduler.step()
-        row: dict[str, float] = {"epoch": epoch, "learning_rate": rate, "train_loss": train_loss}
+        row: dict[str, float] = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            "padding_share": padding_share,
+        }
         score = float(epoch)
         if validation is not None:
             row |= _validate(network, validation, fabric.device)
@@ -130,7 +144,7 @@ def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -
     """Return the probability of each label for each utterance, (N, C), in the set's order."""
     network.eval()
     rows: dict[int, Any] = {}
-    for batch in sorted_batches(features, EVALUATION_BATCH):
+    for batch in sorted_batches(features, EVALUATION_BATCH, packed=device.type == "cpu"):
         logits = network(*batch.to(device).inputs())
         if not logits.isfinite().all():
             raise RunError(
@@ -153,6 +167,13 @@ def rate_factor(epoch: int, settings: TrainSettings) -> float:
     return 1.0
 
 
+@dataclass
+class _Budget:
+    """How many frames are held at once; None: those of a whole batch. It only ever shrinks."""
+
+    frames: int | None
+
+
 def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -161,14 +182,50 @@ def _train_epoch(
     epoch: int,
     weights: Tensor | None,
     fabric: Fabric,
-) -> float:
-    """Take one pass over train; return the mean loss of its utterances."""
+    budget: _Budget,
+) -> tuple[float, float]:
+    """Take one pass over train; return the mean loss of its utterances and the padding's share."""
     model.train()
+    total = torch.zeros((), device=fabric.device)  # read once, since reading waits for the device
+    packed = fabric.device.type == "cpu"
+    real = held = 0
+    for rows in epoch_rows(train, settings.batch_size, seed=_epoch_seed(settings.seed, epoch)):
+        while True:
+            try:
+                parts = list(parts_of_batch(train, rows, budget.frames, packed=packed))
+                total += _add_gradients(model, train, rows, parts, settings, weights, fabric)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                # In the next turn, so that what the traceback holds is free by then.
+                _halve(budget, train, parts, packed=packed)
+            optimizer.zero_grad(set_to_none=True)
+        if settings.clip_norm:
+            fabric.clip_gradients(  # what is not finite shows in the loss, and is told there
+                model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        real += num_frames(train, rows, packed=True)
+        held += sum(num_frames(train, part, packed=packed) for part in parts)
+    return float(total) / len(train), 1 - real / held
+
+
+def _add_gradients(
+    model: nn.Module,
+    train: FeatureSet,
+    rows: list[int],
+    parts: list[list[int]],
+    settings: TrainSettings,
+    weights: Tensor | None,
+    fabric: Fabric,
+) -> Tensor:
+    """Add up the gradients of a batch's mean loss, part by part; return the sum of its losses."""
     total = torch.zeros((), device=fabric.device)
-    order_seed = _epoch_seed(settings.seed, epoch)
-    for batch in epoch_batches(train, settings.batch_size, seed=order_seed):
-        batch = batch.to(fabric.device)
-        loss = F.cross_entropy(
+    for part in parts:
+        batch = train.batch(part, packed=fabric.device.type == "cpu").to(fabric.device)
+        losses = F.cross_entropy(
             model(*batch.inputs()),
             batch.labels,
             weight=weights,
@@ -176,16 +233,47 @@ def _train_epoch(
             # "mean" would divide by the weights of the batch, which takes them away again from a
             # batch of one label.
             reduction="none",
-        ).mean()
-        fabric.backward(loss)
-        if settings.clip_norm:
-            fabric.clip_gradients(  # what is not finite shows in the loss, and is told there
-                model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        total += loss.detach() * len(batch.rows)
-    return float(total) / len(train)
+        ).sum()
+        fabric.backward(losses / len(rows))
+        total += losses.detach()
+    return total
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    told = str(error)  # a CPU's allocator has no error of its own
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in told
+
+
+def _halve(budget: _Budget, train: FeatureSet, parts: list[list[int]], *, packed: bool) -> None:
+    """Halve the frames that are held at once, and say so.
+
+    Raises:
+        RunError: If one utterance alone does not fit.
+    """
+    largest = max(parts, key=lambda part: num_frames(train, part, packed=packed))
+    frames = num_frames(train, largest, packed=packed)
+    if len(largest) == 1:
+        raise RunError(
+            f"utterance {train.ids[largest[0]]!r} of {frames} frames does not fit in memory by "
+            "itself; cut it with start_s and end_s, or train on a machine with more"
+        )
+    budget.frames = frames // 2
+    _log.warning("out of memory with %d frames at once; going on with %d", frames, budget.frames)
+
+
+@contextmanager
+def products_in(precision: str) -> Iterator[None]:
+    """Take the products of float32 matrices in `float32` or `bf16`; results are float32.
+
+    A processor without bfloat16 products goes on in float32, and a GPU takes TF32.
+    """
+    before = torch.get_float32_matmul_precision()
+    if precision == "bf16":
+        torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
