@@ -29,7 +29,7 @@ FLOORS = [
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["networks", "paper_tables", "config", "paper", "build"],
+    ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
