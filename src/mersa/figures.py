@@ -68,7 +68,7 @@ def draw_reliability(predictions: Predictions) -> "Figure":
         linewidth=0.8,
         label="gap to mean confidence",
     )
-    above.plot((0, 1), (0, 1), "--", color="black", linewidth=1.2, label="as right as sure")
+    above.plot((0, 1), (0, 1), "--", color="black", linewidth=1.2, label="perfect calibration")
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
     scores = tables.scores()
     above.set_title(

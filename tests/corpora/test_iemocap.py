@@ -381,6 +381,20 @@ def test_without_recordings_words_alone_are_read(tmp_path, caplog):
     assert "no recordings of 5 of its sessions, since Session1/sentences" in warnings(caplog)[0]
 
 
+@pytest.mark.parametrize("spoilt", ["empty", "a folder"])
+def test_what_holds_no_sound_is_no_recording(small, spoilt):
+    path = sorted((small.folder / "Session2/sentences/wav").rglob("Ses*.wav"))[0]
+    path.unlink()
+    if spoilt == "empty":
+        path.touch()
+    else:
+        path.mkdir()
+
+    manifest = iemocap.read(small.folder, strict=False)
+
+    assert [one.id for one in manifest if not one.audio] == [path.stem]
+
+
 def test_without_transcripts_recordings_alone_are_read(small, caplog):
     shutil.rmtree(small.folder / "Session4/dialog/transcriptions")
 

@@ -291,7 +291,11 @@ def _find_recordings(home: Path, turns: Iterable[Utterance]) -> dict[str, str]:
         folder = f"Session{turn.session}/{_RECORDINGS}/{turn.dialogue}"
         if folder not in listed:
             path = home / folder
-            listed[folder] = {file.name for file in path.iterdir()} if path.is_dir() else set()
+            listed[folder] = {
+                file.name
+                for file in (path.iterdir() if path.is_dir() else ())
+                if file.is_file() and file.stat().st_size
+            }
         if f"{turn.id}.wav" in listed[folder]:
             found[turn.id] = f"{folder}/{turn.id}.wav"
     return found
