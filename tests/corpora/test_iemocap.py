@@ -58,8 +58,8 @@ def two(tmp_path: Path) -> Path:
     session = tmp_path / "Session3"
     put(session / "dialog/EmoEvaluation/Ses03M_impro05b.txt", EVALUATION)
     put(session / "dialog/transcriptions/Ses03M_impro05b.txt", TRANSCRIPT)
-    put(session / "sentences/wav/Ses03M_impro05b/Ses03M_impro05b_F000.wav", "")
-    put(session / "sentences/wav/Ses03M_impro05b/Ses03M_impro05b_M000.wav", "")
+    put(session / "sentences/wav/Ses03M_impro05b/Ses03M_impro05b_F000.wav", "RIFF")
+    put(session / "sentences/wav/Ses03M_impro05b/Ses03M_impro05b_M000.wav", "RIFF")
     return tmp_path
 
 
