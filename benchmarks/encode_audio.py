@@ -24,7 +24,8 @@ from common import (
 )
 
 from mersa.encoders.base import Encoder
-from mersa.encoders.cache import Item, encode_missing
+from mersa.encoders.budget import Item
+from mersa.encoders.cache import encode_missing
 from mersa.encoders.speech import SpeechEncoder
 from mersa.encoders.vggish import VGGish
 

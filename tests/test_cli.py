@@ -750,3 +750,11 @@ def test_audit_prints_what_is_shared_and_exits_1_where_the_protocol_promises_oth
     assert json.loads(told.out)["protocol"] == "official"
     assert broken.code == 1
     assert "BROKEN: protocol 'column:part' keeps sound apart" in broken.out
+
+
+def test_audit_takes_the_seeds_that_training_takes(mersa, small_corpus):
+    too_large = mersa("audit", small_corpus, "--seed", 2**32, "--no-sound", "--quiet")
+    largest = mersa("audit", small_corpus, "--seed", 2**32 - 1, "--no-sound", "--quiet")
+
+    assert (too_large.code, largest.code) == (2, 0)
+    assert "4294967295" in too_large.err

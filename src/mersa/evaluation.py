@@ -142,7 +142,8 @@ def score(predictions: Predictions, *, draws: int = DRAWS, seed: int = 0) -> dic
         `n`, `groups` (their number), each of `SCORES`, `recall` by label (None where the label has
         no utterance), `ci95` (for each score [low, high], or None with too few groups),
         `confusion` (rows truth, columns prediction) and `majority` (the same scores for always
-        answering the commonest label). A label without an utterance is left out of the means.
+        answering the commonest label). Balanced accuracy leaves out a label without an
+        utterance, macro F1 one that is neither true nor answered.
     """
     tables = group_tables(predictions)
     values = tables.scores()

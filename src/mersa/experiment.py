@@ -194,7 +194,7 @@ def evaluate(
         kept = runs.read_predictions(leaf).part("validation")
         both = concatenate([kept, tested])
         runs.write_predictions(leaf, both)
-        metrics = runs.read_json(leaf / "metrics.json")
+        metrics = runs.read_metrics(leaf)
         metrics["state"] = "evaluated"
         metrics["parts"]["test"] = score(tested)
         _finish(leaf, metrics)
@@ -471,7 +471,7 @@ def _evaluate_elsewhere(
     ]
     mean = np.mean([one.probabilities for one in several], axis=0)
     answered = _predictions(selection.utterances, "test", mean, selection.labels)
-    first = runs.read_json(leaves[0] / "metrics.json")
+    first = runs.read_metrics(leaves[0])
     resolved = manifest_path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
     place = folder / "evaluations" / f"{resolved.parent.name}-{digest}"

@@ -112,10 +112,8 @@ def cut(
             "no labelled utterance is left to cut into parts; choose data.labels that the manifest "
             "holds"
         )
+    protocol = choose(ordered) if protocol == "auto" else protocol
     named = find_protocol(protocol)
-    if protocol == "auto":
-        protocol = choose(ordered)
-        named = find_protocol(protocol)
     if folds and not named.folds:
         reading = ", ".join(name for name, one in PROTOCOLS.items() if one.folds)
         raise ProtocolError(

@@ -2,9 +2,9 @@
 
 Each subgroup has its counts, and an interval by whole groups where it holds enough of them. Below
 `FEWEST_UTTERANCES` only the counts stand, since a single answer would move accuracy by more than a
-tenth. A label that no one in a subgroup has is left out of its means, so balanced accuracy and
-macro F1 of two subgroups may be over different labels. The intervals are each by themselves: among
-twenty subgroups one lies beside its true score by chance.
+tenth. Balanced accuracy leaves out a label that no one in a subgroup has, and macro F1 one that is
+not answered either, so those of two subgroups may be over different labels. The intervals are each
+by themselves: among twenty subgroups one lies beside its true score by chance.
 """
 
 from collections.abc import Mapping, Sequence

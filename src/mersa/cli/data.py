@@ -107,9 +107,9 @@ def audit(
         str, typer.Option(help="The label set that is cut, as iemocap-4; all: every emotion.")
     ] = "all",
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Of speaker and script-disjoint.")
+        int | None, typer.Option(min=2, help="Of speaker, script-disjoint and improvised.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the cut, as data.seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the cut, as data.seed.")] = 0,
     sound: Annotated[
         bool, typer.Option("--sound/--no-sound", help="Read the recordings too.")
     ] = True,
@@ -118,7 +118,7 @@ def audit(
 ) -> None:
     """Tell what train and test share, and what is wrong with the recordings.
 
-    The exit code is 1 where the protocol promises otherwise.
+    The exit code is 1 if a promise of the protocol is broken.
     """
     from mersa.audit.audit import audit as run_audit
     from mersa.emotions import label_set
