@@ -8,6 +8,7 @@ started here.
 import logging
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
@@ -144,6 +145,9 @@ def _work(
     if rank == 0:
         sender.send(("outcome", outcome))
     leave()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)  # taking the interpreter apart takes seconds, in which the caller would wait
 
 
 class _Telling:

@@ -20,7 +20,7 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
-from mersa.errors import ConfigError, MersaError, RunError, first_line
+from mersa.errors import ConfigError, MersaError, RunError
 
 LONGEST_WAIT = timedelta(hours=2)
 """How long a process waits for the slowest one; one that has died is noticed at once."""
@@ -225,8 +225,8 @@ def _reaching_the_others() -> Iterator[None]:
     except RuntimeError as error:  # what torch raises if a process is gone, or says nothing
         raise _ToldError(
             RunError(
-                f"another process of this command is gone or hangs ({first_line(error)}); see what "
-                "it said, and give the same command again to go on"
+                "another process of this command is gone or hangs; see what it said, and give the "
+                "same command again to go on"
             )
         ) from error
 

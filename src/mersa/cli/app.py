@@ -3,9 +3,10 @@
 import errno
 import os
 import sys
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -38,6 +39,8 @@ for _verb in (
 
 _SHARED = {"encode", "train"}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
+_FIRST_TELLS_S = 5.0
+"""How long the other processes wait before they end, since torchrun then ends the first as well."""
 
 
 def main() -> None:
@@ -58,9 +61,7 @@ def _run(verb: str) -> None:
     try:
         app(prog_name="mersa")
     except MersaError as error:
-        if is_first():
-            sys.stderr.write(f"mersa {verb}: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        _refuse(f"mersa {verb}: {' '.join(str(error).split())}\n")
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -69,14 +70,20 @@ def _run(verb: str) -> None:
             raise
         name = "the output" if error.filename is None else str(error.filename)
         name = name if len(name) <= 200 else f"{name[:200]}..."
-        told = f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n"
-        if is_first():
-            sys.stderr.write(told)
-        sys.exit(2)
+        _refuse(f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n")
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             sys.stderr.write("\nstopped; the same command goes on from here\n")
         raise
+
+
+def _refuse(told: str) -> NoReturn:
+    """Tell a user's mistake once, and end."""
+    if is_first():
+        sys.stderr.write(told)
+    else:
+        time.sleep(_FIRST_TELLS_S)
+    sys.exit(2)
 
 
 def _version(value: bool) -> None:
