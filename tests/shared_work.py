@@ -1,7 +1,6 @@
 """What the tests of several processes run, in one process and in each of two workers."""
 
 import torch
-from test_training import AUDIO, LABELS, TEXT, Killed, features, kill_at, network
 from torch import nn
 
 from mersa import parallel, training
@@ -9,6 +8,7 @@ from mersa.config import TrainSettings
 from mersa.errors import ConfigError, EncoderError, MersaError, StorageError
 from mersa.networks import SelfAttentionFusion
 from mersa.training import fit, predict
+from test_training import AUDIO, LABELS, TEXT, Killed, features, kill_at, network
 
 STEPS = TrainSettings(epochs=2, batch_size=7, seed=3, class_weights=True, label_smoothing=0.1)
 TRAIN, VALIDATION = features(22), features(15, seed=1)
