@@ -32,6 +32,7 @@ FLOORS = [
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    ["alignment.geometry", "alignment.space"],
     ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
