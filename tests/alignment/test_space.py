@@ -9,8 +9,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mersa.alignment import geometry, space
-from mersa.alignment.space import MEASURES, Points, compare, measure, to_text
+from mersa.alignment.space import MEASURES, Points, Space, compare, to_text
 from mersa.errors import RunError, ShapeError
+
+
+def measure(train, part, **choice):
+    return space.measure(Space(train, part), **choice)
+
+
+def scored(train, part, draws, seed):
+    return space._scored([Space(train, part)], draws, seed)
+
 
 PAIRWISE = ("silhouette", "alignment", "uniformity")
 
@@ -104,10 +113,10 @@ def test_draws_move_by_the_derivative_of_each_group(name):
         above, below = (pairwise_by_loops(held, one.tolist())[name] for one in weights)
         derivative.append((above - below) / (2 * step))
 
-    scored = space._scored(points(0), held, 50, 3)[name]
+    found = scored(points(0), held, 50, 3)[name]
 
     weights = space.group_weights(8, 50, 3)
-    assert scored.drawn == pytest.approx(scored.value + (weights - 1) @ derivative)
+    assert found.drawn == pytest.approx(found.value + (weights - 1) @ derivative)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -127,7 +136,7 @@ def test_the_scale_of_a_vector_and_the_order_of_rows_change_nothing():
         held.embeddings[order] * 1e150, held.labels[order], tuple(held.groups[i] for i in order)
     )
 
-    one, other = (space._scored(train, each, 20, 0) for each in (held, moved))
+    one, other = (scored(train, each, 20, 0) for each in (held, moved))
 
     for name in ("neighbour_balanced_accuracy", *PAIRWISE):
         assert other[name].value == pytest.approx(one[name].value)
@@ -207,9 +216,7 @@ def test_intervals_of_pairwise_measures_cover_what_they_estimate(num_groups):
 
     train = drawn(12345, 20)
     wanted = {
-        name: np.mean(
-            [space._scored(train, drawn(seed, 400), 2, 0)[name].value for seed in range(9)]
-        )
+        name: np.mean([scored(train, drawn(seed, 400), 2, 0)[name].value for seed in range(9)])
         for name in PAIRWISE
     }
 
@@ -226,16 +233,16 @@ def test_intervals_of_pairwise_measures_cover_what_they_estimate(num_groups):
 
 
 def test_a_better_space_is_better_by_every_measure_and_the_difference_is_paired():
-    before = points(0, 200, apart=0.2), points(1, 200, apart=0.2)
-    after = points(0, 200, apart=2.0), points(1, 200, apart=2.0)
+    before = Space(points(0, 200, apart=0.2), points(1, 200, apart=0.2))
+    after = Space(points(0, 200, apart=2.0), points(1, 200, apart=2.0))
 
-    found = compare(before, after)
+    found = compare([before], [after])
 
     for name in MEASURES[:4]:
         low, _ = found.difference.ci95[name]
         assert low > 0
     assert found.difference.ci95["alignment"][1] < 0
-    alone = measure(*after)
+    alone = space.measure(after)
     assert found.after == alone
     for name in MEASURES:
         expected = alone.values[name] - found.before.values[name]
@@ -243,16 +250,52 @@ def test_a_better_space_is_better_by_every_measure_and_the_difference_is_paired(
 
 
 def test_a_space_is_no_better_than_itself():
-    pair = points(0), points(1)
+    one = Space(points(0), points(1))
 
-    found = compare(pair, pair)
+    found = compare([one], [one])
 
     assert set(found.difference.values.values()) == {0}
     assert set(found.difference.ci95.values()) == {(0, 0)}
 
 
+def test_answers_of_folds_are_pooled_and_measures_inside_them_averaged():
+    spaces = [Space(points(seed, 80), points(seed + 1, 30 + seed)) for seed in (0, 10)]
+
+    together = space.measure(*spaces)
+
+    alone = [space.measure(one) for one in spaces]
+    assert (together.num, together.num_groups) == (70, 12)
+    for name in PAIRWISE:
+        expected = np.mean([one.values[name] for one in alone])
+        assert together.values[name] == pytest.approx(expected)
+    truth = np.concatenate([one.part.labels for one in spaces])
+    units = [[geometry.unit(each.embeddings) for each in (one.train, one.part)] for one in spaces]
+    answers = [
+        geometry.vote(index, one.train.labels, queries, 3)
+        for one, (index, queries) in zip(spaces, units, strict=True)
+    ]
+    expected = balanced_accuracy_score(truth, np.concatenate(answers))
+    assert together.values["neighbour_balanced_accuracy"] == pytest.approx(expected)
+
+
+def test_folds_of_speakers_together_have_groups_enough():
+    """Three folds of four speakers each: none has an interval alone."""
+    spaces = []
+    for fold in range(3):
+        held = points(fold + 1, 50, num_groups=4)
+        groups = tuple(f"{fold} {group}" for group in held.groups)
+        spaces.append(Space(points(0, 80), replace(held, groups=groups)))
+
+    together = space.measure(*spaces)
+
+    assert space.measure(spaces[0]).ci95["silhouette"] is None
+    assert together.num_groups == 12
+    halves = [(high - low) / 2 for low, high in together.ci95.values()]
+    assert all(half > 0 for half in halves)
+
+
 def test_the_table_says_which_way_is_better_and_the_dictionary_has_every_number():
-    found = compare((points(0), points(1)), (points(0, apart=1), points(1, apart=1)))
+    found = compare([Space(points(0), points(1))], [Space(points(0, apart=1), points(1, apart=1))])
 
     lines = to_text({"before": found.before, "after": found.after}).splitlines()
 
@@ -316,4 +359,4 @@ def test_shapes_that_do_not_fit_are_refused(change, message):
 
 def test_spaces_of_other_utterances_are_not_compared():
     with pytest.raises(ShapeError, match="60 and 59 with other labels or groups"):
-        compare((points(0), points(1)), (points(0), points(1, 59)))
+        compare([Space(points(0), points(1))], [Space(points(0), points(1, 59))])

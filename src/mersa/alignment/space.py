@@ -20,7 +20,7 @@ order in those weights (the infinitesimal jackknife; Efron and Tibshirani 1993, 
 Shapes: N utterances of the part, M of train, D width, C labels, G groups, B draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,9 @@ MEASURES = (
 )
 LOWER_IS_BETTER = ("alignment", "uniformity")
 
+_ANSWERED = {"neighbour": ("balanced_accuracy",), "probe": ("balanced_accuracy", "weighted_f1")}
+_INSIDE = ("silhouette", "alignment", "uniformity")
+
 
 @dataclass(frozen=True)
 class Points:
@@ -58,6 +61,19 @@ class Points:
     embeddings: Embeddings
     labels: IntArray
     groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Space:
+    """One space: what neighbours are looked for in, and what is measured.
+
+    Attributes:
+        train: Where neighbours are looked for and the probe is fitted.
+        part: The utterances that are measured: validation, or test.
+    """
+
+    train: Points
+    part: Points
 
 
 @dataclass(frozen=True)
@@ -95,12 +111,14 @@ class Comparison:
         return {name: getattr(self, name).as_dict() for name in ("before", "after", "difference")}
 
 
-def measure(train: Points, part: Points, *, draws: int = DRAWS, seed: int = 0) -> Measures:
-    """Measure a space on one part.
+def measure(*spaces: Space, draws: int = DRAWS, seed: int = 0) -> Measures:
+    """Measure a space on one part; the spaces of several folds are measured together.
+
+    Answers of several folds are pooled before they are scored, as elsewhere; the measures inside a
+    part are the mean over the folds. A group that is in several folds is drawn in all of them.
 
     Args:
-        train: What neighbours are looked for in and the probe is fitted on.
-        part: The utterances that are measured: validation, or test.
+        spaces: One, or one for each fold.
         draws: B, bootstrap draws.
         seed: Of the draws.
 
@@ -109,20 +127,16 @@ def measure(train: Points, part: Points, *, draws: int = DRAWS, seed: int = 0) -
             utterances of the part share a label, or an embedding is zero or not finite.
         ShapeError: If embeddings, labels and groups do not fit each other.
     """
-    return _measures(part, _scored(train, part, draws, seed))
+    return _measures(spaces, _scored(spaces, draws, seed))
 
 
 def compare(
-    before: tuple[Points, Points],
-    after: tuple[Points, Points],
-    *,
-    draws: int = DRAWS,
-    seed: int = 0,
+    before: Sequence[Space], after: Sequence[Space], *, draws: int = DRAWS, seed: int = 0
 ) -> Comparison:
     """Measure two spaces of the same utterances, and what the second is above the first.
 
     Args:
-        before: Train and part in the first space.
+        before: The first space, one for each fold.
         after: The same utterances in the second.
         draws: As in `measure`.
         seed: As in `measure`.
@@ -131,13 +145,15 @@ def compare(
         RunError: As `measure`.
         ShapeError: As `measure`, or if the two do not hold the same labels and groups.
     """
-    for one, other in zip(before, after, strict=True):
-        if not np.array_equal(one.labels, other.labels) or one.groups != other.groups:
-            raise ShapeError(
-                f"two spaces are compared on the same utterances, but {len(one.labels)} and "
-                f"{len(other.labels)} with other labels or groups were given; embed one list twice"
-            )
-    first, second = _scored(*before, draws, seed), _scored(*after, draws, seed)
+    for pair in zip(before, after, strict=True):
+        for one, other in ((pair[0].train, pair[1].train), (pair[0].part, pair[1].part)):
+            if not np.array_equal(one.labels, other.labels) or one.groups != other.groups:
+                raise ShapeError(
+                    f"two spaces are compared on the same utterances, but {len(one.labels)} and "
+                    f"{len(other.labels)} with other labels or groups were given; embed one list "
+                    "twice"
+                )
+    first, second = _scored(before, draws, seed), _scored(after, draws, seed)
     above = {
         name: _Scored(
             second[name].value - first[name].value,
@@ -146,8 +162,7 @@ def compare(
         )
         for name in MEASURES
     }
-    part = before[1]
-    return Comparison(_measures(part, first), _measures(part, second), _measures(part, above))
+    return Comparison(_measures(before, first), _measures(after, second), _measures(before, above))
 
 
 def to_text(columns: Mapping[str, Measures]) -> str:
@@ -171,11 +186,11 @@ class _Scored:
     bias: float
 
 
-def _measures(part: Points, scored: Mapping[str, _Scored]) -> Measures:
-    num_groups = len(set(part.groups))
+def _measures(spaces: Sequence[Space], scored: Mapping[str, _Scored]) -> Measures:
+    num_groups = len({group for one in spaces for group in one.part.groups})
     enough = num_groups >= FEWEST_GROUPS
     return Measures(
-        len(part.labels),
+        sum(len(one.part.labels) for one in spaces),
         num_groups,
         {name: one.value for name, one in scored.items()},
         {
@@ -185,9 +200,61 @@ def _measures(part: Points, scored: Mapping[str, _Scored]) -> Measures:
     )
 
 
-def _scored(train: Points, part: Points, draws: int, seed: int) -> dict[str, _Scored]:
-    _check(train, "train part")
-    _check(part, "measured part")
+def _scored(spaces: Sequence[Space], draws: int, seed: int) -> dict[str, _Scored]:
+    for one in spaces:
+        _check(one)
+    # Only the labels that occur count, in the order of their numbers.
+    known = np.unique(np.concatenate([p.labels for one in spaces for p in (one.train, one.part)]))
+    looked = [_look(one, known) for one in spaces]
+    groups = tuple(group for one in spaces for group in one.part.groups)
+    truth = np.concatenate([np.searchsorted(known, one.part.labels) for one in spaces])
+    names, group = np.unique(np.array(groups, dtype=object), return_inverse=True)
+    weights = group_weights(len(names), draws, seed)
+    found = {}
+    for kind, scores in _ANSWERED.items():
+        answers = np.concatenate([one.answers[kind] for one in looked])
+        tables = group_tables(_answered(groups, truth, answers, len(known)))
+        values, drawn = tables.scores(), tables.drawn(weights)
+        for name in scores:
+            shift = bias(name, drawn[name], values[name])
+            found[f"{kind}_{name}"] = _Scored(values[name], drawn[name], shift)
+    for name in _INSIDE:
+        value = float(np.mean([one.inside[name][0] for one in looked]))
+        rows = np.concatenate([one.inside[name][1] for one in looked]) / len(looked)
+        by_group = np.bincount(group, weights=rows, minlength=len(names))
+        found[name] = _Scored(value, value + (weights - 1) @ by_group, 0.0)
+    return {name: found[name] for name in MEASURES}
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one space says of its part: answers, and each measure with its derivatives."""
+
+    answers: Mapping[str, IntArray]
+    inside: Mapping[str, tuple[float, Array]]
+
+
+def _look(space: Space, known: IntArray) -> _Looked:
+    train, part = space.train, space.part
+    index, labels = geometry.unit(train.embeddings), np.searchsorted(known, train.labels)
+    units, own = geometry.unit(part.embeddings), np.searchsorted(known, part.labels)
+    return _Looked(
+        {
+            "neighbour": geometry.vote(index, labels, units, len(known)),
+            "probe": geometry.probe(train.embeddings, labels, part.embeddings),
+        },
+        {
+            "silhouette": geometry.silhouette(units, own),
+            "alignment": geometry.alignment(units, own),
+            "uniformity": geometry.uniformity(units),
+        },
+    )
+
+
+def _check(space: Space) -> None:
+    train, part = space.train, space.part
+    _check_points(train, "train part")
+    _check_points(part, "measured part")
     if train.embeddings.shape[1] != part.embeddings.shape[1]:
         raise ShapeError(
             f"train embeddings have width {train.embeddings.shape[1]} and those to measure "
@@ -198,36 +265,9 @@ def _scored(train: Points, part: Points, draws: int, seed: int) -> dict[str, _Sc
             f"{NUM_NEIGHBOURS} nearest neighbours need as many train utterances, but found "
             f"{len(train.labels)}; give a larger train part"
         )
-    # Only the labels that occur count, in the order of their numbers.
-    known = np.unique(np.concatenate([train.labels, part.labels]))
-    indices = np.searchsorted(known, train.labels), np.searchsorted(known, part.labels)
-    units = geometry.unit(train.embeddings), geometry.unit(part.embeddings)
-    names, group = np.unique(np.array(part.groups, dtype=object), return_inverse=True)
-    weights = group_weights(len(names), draws, seed)
-
-    answers = geometry.vote(units[0], indices[0], units[1], len(known))
-    probed = geometry.probe(train.embeddings, indices[0], part.embeddings)
-    found = {}
-    for kind, answer, scores in (
-        ("neighbour", answers, ("balanced_accuracy",)),
-        ("probe", probed, ("balanced_accuracy", "weighted_f1")),
-    ):
-        tables = group_tables(_answered(part.groups, indices[1], answer, len(known)))
-        values, drawn = tables.scores(), tables.drawn(weights)
-        for name in scores:
-            shift = bias(name, drawn[name], values[name])
-            found[f"{kind}_{name}"] = _Scored(values[name], drawn[name], shift)
-    for name, (value, rows) in {
-        "silhouette": geometry.silhouette(units[1], indices[1]),
-        "alignment": geometry.alignment(units[1], indices[1]),
-        "uniformity": geometry.uniformity(units[1]),
-    }.items():
-        by_group = np.bincount(group, weights=rows, minlength=len(names))
-        found[name] = _Scored(value, value + (weights - 1) @ by_group, 0.0)
-    return {name: found[name] for name in MEASURES}
 
 
-def _check(points: Points, what: str) -> None:
+def _check_points(points: Points, what: str) -> None:
     embeddings, labels = points.embeddings, points.labels
     if embeddings.ndim != 2 or not len(embeddings) == len(labels) == len(points.groups):
         raise ShapeError(
