@@ -30,17 +30,20 @@ from mersa.alignment import geometry
 from mersa.alignment.geometry import NUM_NEIGHBOURS, Embeddings, IntArray
 from mersa.bootstrap import DRAWS, FEWEST_GROUPS, Array, group_weights, interval
 from mersa.errors import RunError, ShapeError
-from mersa.evaluation import Predictions, bias, group_tables, score_cell, score_title
+from mersa.evaluation import Predictions, bias, group_tables, score_cell
 from mersa.tables import aligned
 
-MEASURES = (
-    "neighbour_balanced_accuracy",
-    "silhouette",
-    "probe_balanced_accuracy",
-    "probe_weighted_f1",
-    "alignment",
-    "uniformity",
-)
+TITLES = {
+    "neighbour_balanced_accuracy": f"{NUM_NEIGHBOURS}-neighbour balanced accuracy",
+    "silhouette": "silhouette",
+    "probe_balanced_accuracy": "probe balanced accuracy",
+    "probe_weighted_f1": "probe weighted F1",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+}
+"""How tables and pictures head each measure."""
+
+MEASURES = tuple(TITLES)
 LOWER_IS_BETTER = ("alignment", "uniformity")
 
 _ANSWERED = {"neighbour": ("balanced_accuracy",), "probe": ("balanced_accuracy", "weighted_f1")}
@@ -173,7 +176,7 @@ def to_text(columns: Mapping[str, Measures]) -> str:
     for name in MEASURES:
         arrow = " (lower is better)" if name in LOWER_IS_BETTER else ""
         cells = [score_cell(one.as_dict(), name) for one in columns.values()]
-        rows.append([score_title(name) + arrow, *cells])
+        rows.append([TITLES[name] + arrow, *cells])
     return "\n".join(aligned(rows)) + "\n"
 
 
