@@ -30,13 +30,17 @@ FLOORS = [
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
+    # Self-alignment of an encoder, before fusion.
+    ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
+    ["alignment.sampling", "alignment.embedding", "alignment.fit", "alignment.folder"],
+    ["alignment.align"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["alignment.geometry", "alignment.space"],
     ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.runs", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

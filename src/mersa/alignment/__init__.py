@@ -1,1 +1,1 @@
-"""Self-alignment: a space of embeddings in which emotions lie apart, and how good it is."""
+"""Self-alignment: one emotion drawn together in the space of an encoder, before fusion."""
