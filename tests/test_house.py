@@ -30,14 +30,17 @@ FLOORS = [
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
-    # Self-alignment of an encoder, before fusion.
+    # Frames of a corpus, and scores.
+    ["batches", "bootstrap", "evaluation", "subgroups"],
+    # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
-    ["alignment.sampling", "alignment.embedding", "alignment.fit", "alignment.folder"],
+    ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
+    ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
-    # A training, its scores, and what it leaves behind.
-    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
-    ["alignment.geometry", "alignment.space"],
+    # A training and what it leaves behind.
+    ["training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
+    ["alignment.picture"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
     ["cli.options", "cli.data", "cli.align", "cli.runs", "cli.use", "cli.app"],

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
-from mersa.alignment.embedding import Embedder, by_length
+from mersa.alignment.embedding import Tokenizes, by_length
 from mersa.alignment.loss import AlignmentLoss
 from mersa.alignment.sampling import Examples, epoch_batches
 from mersa.alignment.settings import AlignSettings
-from mersa.encoders.text import TextEncoder
 from mersa.errors import ConfigError, RunError, first_line
 from mersa.files import write_whole
 from mersa.progress import Progress, Silent
@@ -55,13 +54,13 @@ class Fit:
 
 
 def fit(
-    embedder: Embedder,
-    encoder: TextEncoder,
+    embedder: nn.Module,
+    encoder: Tokenizes,
     examples: Examples,
     settings: AlignSettings,
     *,
     fabric: Fabric,
-    measure: Callable[[Embedder], float],
+    measure: Callable[[nn.Module], float],
     state: Path | None = None,
     name: str = "",
     progress: Progress | None = None,
@@ -204,7 +203,7 @@ def _told(score: float) -> str:
 
 def _store_state(
     path: Path,
-    embedder: Embedder,
+    embedder: nn.Module,
     optimizer: torch.optim.Optimizer,
     result: Fit,
     fabric: Fabric,
@@ -224,7 +223,7 @@ def _store_state(
         partial.write_bytes(buffer.getbuffer())
 
 
-def _load_state(path: Path, embedder: Embedder, optimizer: torch.optim.Optimizer) -> Fit:
+def _load_state(path: Path, embedder: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
     try:
         stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         embedder.load_state_dict(stored["model"])
