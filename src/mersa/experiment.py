@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import build, figures, runs
+from mersa.alignment import artefact
 from mersa.batches import (
     FeatureSet,
     audio_items,
@@ -101,16 +102,18 @@ def train(
     )
     for fold in folds:
         check_fold(fold, selection)
+    digest = data_sha256(selection.utterances)
     leaves = []
+    alignments = {}
     for number in range(seeds):
         seed = config.train.seed + number
         seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
         for fold in folds:
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
-            leaves.append((leaf, seeded, fold))
+            bound, alignments[leaf] = artefact.bind(seeded, artefact.Cut(labels, digest, fold))
+            leaves.append((leaf, bound, fold))
     with runs.lock(out):
         runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
-        digest = data_sha256(selection.utterances)
         if not again:
             for leaf, seeded, fold in leaves:
                 runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
@@ -128,7 +131,14 @@ def train(
             if again and number == 1:
                 runs.clear(out)
             runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
-            facts = {"held_out": fold.held_out, "leaks": leaked[fold.name]}
+            facts = {
+                "held_out": fold.held_out,
+                "leaks": leaked[fold.name],
+                "alignment": alignments[leaf],
+                "leak": artefact.leaks_told(alignments[leaf]),
+            }
+            for sentence in facts["leak"]:
+                progress.say(f"LEAK: {sentence}")
             _train_leaf(leaf, seeded, labels, seen, ready, facts, device, name, progress)
             del ready  # before the next one's frames are loaded
         return summarise(out)
@@ -482,6 +492,7 @@ def _evaluate_elsewhere(
         "left_out": dict(selection.left_out),
         "models": len(leaves),
         **{name: first[name] for name in ("row", "system", "protocol", "labels")},
+        "leak": first.get("leak", []),
         "parts": {"test": score(answered)},
     }
     runs.write_predictions(place, answered)

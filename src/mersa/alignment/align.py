@@ -335,9 +335,9 @@ def _facts(
 def _check_leak(config: AlignConfig, allow_leak: bool) -> None:
     if config.align.parts == "all" and not allow_leak:
         raise AlignmentError(
-            "align.parts is 'all', so the encoder would learn the labels of validation and test and "
-            "every score read with it would be inflated; align on the train part, or show the leak "
-            "with --allow-leak, which stamps it into all that is made from it"
+            "align.parts is 'all', so the encoder would learn the labels of validation and test, "
+            "and every score read with it would be inflated; align on the train part, or show the "
+            "leak with --allow-leak, which stamps it into all that is made from it"
         )
 
 

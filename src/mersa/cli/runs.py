@@ -171,9 +171,10 @@ def compare(
     over whole groups for each score, McNemar's test, and over several seeds a paired t test.
     """
     from mersa.comparison import as_dict, compare_all, to_text
-    from mersa.pooling import test_answers
+    from mersa.pooling import test_answers, title
 
-    comparisons = compare_all({str(folder): test_answers(folder) for folder in run}, draws=draws)
+    answers = {folder: test_answers(folder) for folder in run}
+    comparisons = compare_all({title(one): given for one, given in answers.items()}, draws=draws)
     if as_json:
         print_json([as_dict(one) for one in comparisons])
     else:
