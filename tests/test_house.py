@@ -40,10 +40,10 @@ FLOORS = [
     # A training and what it leaves behind.
     ["training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
-    ["alignment.picture"],
+    ["alignment.picture", "alignment.study"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.align", "cli.runs", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

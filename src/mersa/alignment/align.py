@@ -172,7 +172,7 @@ def _tune(
         if name.startswith("pooler.") or ".pooler." in name:
             weight.requires_grad_(False)  # stands behind the frames that are aligned
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     embedder = Embedder(model, settings.pooling)
     folder.begin(leaf, config, again=again)
     parts = [

@@ -85,8 +85,8 @@ def _projection_card(facts: Mapping[str, Any]) -> str:
         "",
         f"Projection `{align['projection']}`, hidden width {align['projection_hidden']}; "
         f"multi-similarity loss (alpha {align['alpha']:g}, beta {align['beta']:g}, base "
-        f"{align['base']:g}; miner {align['miner']}) of pooled frames (`{align['pooling']}`); epoch "
-        f"{facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
+        f"{align['base']:g}; miner {align['miner']}) of pooled frames (`{align['pooling']}`); "
+        f"epoch {facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
         "",
         f"* Aligned on {'all parts' if facts['leak'] else 'the train part'} of the protocol "
         f"`{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "

@@ -49,6 +49,7 @@ def draw_spaces(
     *,
     measured: Comparison,
     part: str,
+    fold: str = "",
     titles: tuple[str, str] = ("as it is", "self-aligned"),
     most: int = MOST_POINTS,
     seed: int = 0,
@@ -61,6 +62,7 @@ def draw_spaces(
         labels: The emotion words, by index.
         measured: What is written under the panels.
         part: Name of the part, for the caption.
+        fold: Name of the fold that is drawn, where several are measured together.
         titles: Heads of the panels.
         most: Points that are drawn; beyond them as large a share of each label is chosen.
         seed: Of that choice and of both t-SNEs.
@@ -97,7 +99,8 @@ def draw_spaces(
         fontsize=10,
         markerscale=1.6,
     )
-    figure.supxlabel(_caption(len(rows), measured, part, seed), fontsize=9)
+    caption = _caption(len(rows), len(before.labels), measured, part, fold, seed)
+    figure.supxlabel(caption, fontsize=9)
     return figure
 
 
@@ -175,16 +178,17 @@ def _scatter(
     panel.set(xticks=(), yticks=())
 
 
-def _caption(num: int, measured: Comparison, part: str, seed: int) -> str:
-    total = measured.before.num
+def _caption(num: int, total: int, measured: Comparison, part: str, fold: str, seed: int) -> str:
+    where = f"{part} utterances" + (f" of {fold}" if fold else "")
     which = (
-        f"all {num:,} {part} utterances"
+        f"all {num:,} {where}"
         if num == total
-        else f"{num:,} of {total:,} {part} utterances, the same share of each label"
+        else f"{num:,} of {total:,} {where}, the same share of each label"
     )
-    lower = " and ".join(LOWER_IS_BETTER)
+    over = "of all folds together" if fold else "of the spaces themselves"
+    held = measured.before
     return (
-        f"t-SNE of {which}, the same in both panels (seed {seed}).\n"
-        "It keeps neighbours, not distances; the measures are of the spaces themselves, with 95 % "
-        f"intervals by group\n({measured.before.num_groups:,} groups). Of {lower} lower is better."
+        f"t-SNE of {which}, the same in both panels (seed {seed}). It keeps neighbours, not "
+        f"distances.\nThe measures are {over}: {held.num:,} utterances, 95 % intervals by group "
+        f"({held.num_groups:,} groups); of {' and '.join(LOWER_IS_BETTER)} lower is better."
     )

@@ -61,8 +61,8 @@ def align(
 ) -> None:
     """Self-align an encoder on the train part; killed, the same command goes on.
 
-    The folder goes into training as text.name or audio.name. It is bound to its labels, data and parts: training
-    on others refuses it.
+    The folder goes into training as text.name or audio.name. It is bound to its labels, data and
+    parts: training on others refuses it.
     """
     from mersa.alignment.settings import AlignConfig, make_align_config
     from mersa.config import apply_assignments, merged, read_config, to_toml

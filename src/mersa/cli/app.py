@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, runs, use
+from mersa.cli import align, data, runs, space, use
 from mersa.errors import MersaError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for _verb in (
     data.audit,
     data.encode,
     align.align,
+    space.space,
     runs.rows,
     runs.train,
     runs.evaluate,
