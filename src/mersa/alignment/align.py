@@ -1,6 +1,7 @@
 """From a manifest and settings to aligned encoders, one for each fold of a protocol."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from mersa import __version__, build
+from mersa import __version__, build, launch, parallel
 from mersa.alignment import artefact, folder, project
 from mersa.alignment.embedding import Embedder, Tokenizes, embed
 from mersa.alignment.fit import Fit, fit
@@ -22,7 +23,7 @@ from mersa.errors import AlignmentError, ConfigError
 from mersa.files import one_process
 from mersa.folds import Fold
 from mersa.manifest import Manifest, Utterance, read_manifest
-from mersa.progress import Progress, Silent
+from mersa.progress import Progress
 from mersa.protocols import choose, cut
 from mersa.selection import (
     LEARNABLE,
@@ -45,7 +46,7 @@ def align(
     *,
     cache: FeatureCache | None = None,
     device: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
     again: bool = False,
     allow_leak: bool = False,
     progress: Progress | None = None,
@@ -57,9 +58,9 @@ def align(
         config: All settings.
         out: The folder of the aligned encoder, or of `fold-1/ ...`; what is finished in it is not
             done again.
-        cache: Where frames lie; not needed for text.
+        cache: Where frames lie; a projection needs it.
         device: `auto`, `cpu` or `cuda[:n]`.
-        devices: How many processes share each batch.
+        devices: How many processes share each batch; None: one, or those that torchrun started.
         again: Align anew even where it is finished or differs.
         allow_leak: Let `align.parts = "all"` through, and stamp it.
         progress: What is told of it.
@@ -71,9 +72,31 @@ def align(
         AlignmentError: If all parts are asked for without `allow_leak`, a class has too few texts,
             or `out` holds something else.
     """
-    progress = progress or Silent()
     _check_leak(config, allow_leak)
-    device = build.device(device)
+    return launch.in_processes(
+        _align,
+        devices,
+        build.device(device),
+        progress,
+        manifest_path=manifest_path,
+        config=config,
+        out=out,
+        cache=cache,
+        again=again,
+    )
+
+
+def _align(
+    *,
+    manifest_path: Path,
+    config: AlignConfig,
+    out: Path,
+    cache: FeatureCache | None,
+    again: bool,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    first = parallel.is_first(fabric)
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
@@ -99,19 +122,21 @@ def align(
     busy = AlignmentError(
         f"another process aligns into {out}; wait for it, or choose another --out"
     )
-    with one_process(out, busy):
-        folder.check_place(out, leaves, config, again=again)
+    with one_process(out, busy) if first else nullcontext():
+        if first:
+            folder.check_place(out, leaves, config, again=again)
         told = []
         for leaf, fold in zip(leaves, folds, strict=True):
             known = artefact.Cut(labels, data_sha256(selection.utterances), fold)
-            if folder.is_finished(leaf) and not again:
+            if parallel.gather(fabric, folder.is_finished(leaf))[0] and not again:
                 facts = artefact.read(leaf)
                 artefact.check(leaf, facts, known)
-                folder.tidy(leaf)
+                if first:
+                    folder.tidy(leaf)
                 progress.say(f"{leaf}: finished before; --again aligns it anew")
             else:
                 facts = _align_leaf(
-                    leaf, config, manifest, selection, known, cache, device, again, progress
+                    leaf, config, manifest, selection, known, cache, again, fabric, progress
                 )
             told.append({"folder": str(leaf), **facts})
     return {"folder": str(out), "folds": told}
@@ -124,8 +149,8 @@ def _align_leaf(
     selection: Selection,
     known: artefact.Cut,
     cache: FeatureCache | None,
-    device: str,
     again: bool,
+    fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
     fold, settings = known.fold, config.align
@@ -135,18 +160,13 @@ def _align_leaf(
         learnt = tuple(one for one in selection.utterances if one.id in fold.parts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        fabric = Fabric(
-            accelerator=device.partition(":")[0],
-            devices=_devices(device),
-            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-        )
         if settings.how == "projection":
             if cache is None:
                 raise ConfigError(
                     "a projection learns from frames, but no cache was given for them; give one"
                 )
-            return _project(leaf, config, seen, learnt, known, cache, fabric, again, progress)
-        return _tune(leaf, config, seen, learnt, known, fabric, device, again, progress)
+            return _project(leaf, config, seen, learnt, known, cache, again, fabric, progress)
+        return _tune(leaf, config, seen, learnt, known, again, fabric, progress)
 
 
 def _tune(
@@ -155,9 +175,8 @@ def _tune(
     seen: Learnable,
     learnt: Sequence[Utterance],
     known: artefact.Cut,
-    fabric: Fabric,
-    device: str,
     again: bool,
+    fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
     """Align the weights of an encoder of words."""
@@ -165,7 +184,7 @@ def _tune(
     examples = choose_examples(learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
-    encoder, base = _base(config, known, device)
+    encoder, base = _base(config, known, str(fabric.device))
     model, lacking = encoder.load()
     trained = model.requires_grad_(True)
     for name, weight in trained.named_parameters():
@@ -174,7 +193,8 @@ def _tune(
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     embedder = Embedder(model, settings.pooling)
-    folder.begin(leaf, config, again=again)
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
     parts = [
         [(one.text, one.emotion) for one in seen.part(part) if one.text.strip()]
         for part in LEARNABLE
@@ -191,7 +211,9 @@ def _tune(
         progress=progress,
     )
     facts = _facts(config, known, examples, base, result)
-    return folder.finish(leaf, embedder, lacking, encoder, facts)
+    if parallel.is_first(fabric):
+        facts = folder.finish(leaf, embedder, lacking, encoder, facts)
+    return parallel.gather(fabric, facts)[0]
 
 
 def _project(
@@ -201,8 +223,8 @@ def _project(
     learnt: Sequence[Utterance],
     known: artefact.Cut,
     cache: FeatureCache,
-    fabric: Fabric,
     again: bool,
+    fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
     """Align by a projection of the frames of a frozen encoder, of words or sound."""
@@ -219,7 +241,8 @@ def _project(
     source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))
     plain = project.Projector(nn.Identity(), settings.pooling)
     raw = project.Frames(frames, width=projection.sizes[0], device=str(fabric.device))
-    folder.begin(leaf, config, again=again)
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
     parts = [
         [(held.key(one), one.emotion) for one in seen.part(part) if held.key(one) in frames]
         for part in LEARNABLE
@@ -245,7 +268,9 @@ def _project(
         "leak": held.leak,
     }
     facts = _facts(config, known, examples, base, result)
-    return folder.finish_projection(leaf, projection, held, facts)
+    if parallel.is_first(fabric):
+        facts = folder.finish_projection(leaf, projection, held, facts)
+    return parallel.gather(fabric, facts)[0]
 
 
 class _Measure:
@@ -355,8 +380,3 @@ def _tell(name: str, examples: Examples, progress: Progress) -> None:
             f"{conflicts['left_out']} left out"
         )
     progress.say(told)
-
-
-def _devices(device: str) -> list[int] | int:
-    index = device.partition(":")[2]
-    return [int(index)] if index else 1

@@ -19,7 +19,13 @@ Tokens = tuple[Tensor, Tensor]
 
 
 class Tokenizes(Protocol):
-    """Cuts texts into tokens, or finds the frames that stand for them."""
+    """Cuts texts into tokens, or finds the frames that stand for them.
+
+    Attributes:
+        device: Where they are put.
+    """
+
+    device: torch.device
 
     @property
     def width(self) -> int:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 2000
-"""Points of a picture; more take minutes and lie upon each other."""
+MOST_POINTS = 1000
+"""Points of a picture; more lie upon each other."""
 
 _PERPLEXITY = 30.0
 # A filled black, an empty and a grey mark in turn; those of one shade differ in shape.
@@ -32,7 +32,7 @@ _MARKS = (
     ("o", "black", "black"),
     ("s", "white", "black"),
     ("^", "0.65", "0.35"),
-    ("x", "black", "black"),
+    ("x", "0.5", "0.5"),
     ("D", "0.65", "0.35"),
     ("v", "white", "black"),
     ("P", "0.35", "0.35"),
@@ -162,6 +162,8 @@ def _scatter(
 ) -> None:
     size = float(np.clip(16_000 / len(places), 9, 36))
     for number, index in enumerate(present):
+        # The commonest label lies beneath, so that it hides no other.
+        count = int((own == index).sum())
         marker, face, edge = _MARKS[number]
         rows = own == index
         panel.scatter(
@@ -172,8 +174,8 @@ def _scatter(
             facecolors=edge if marker in "x+" else face,
             edgecolors=None if marker in "x+" else edge,
             linewidths=0.6,
-            alpha=0.85,
-            label=f"{labels[index]} ({rows.sum():,})",
+            zorder=2 + 1 / (1 + count),
+            label=f"{labels[index]} ({count:,})",
         )
     panel.set(xticks=(), yticks=())
 

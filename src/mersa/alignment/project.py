@@ -67,7 +67,7 @@ class Frames:
     def __init__(self, frames: Mapping[str, Tensor], *, width: int, device: str) -> None:
         self.width = width
         self._frames = frames
-        self._device = torch.device(device)
+        self.device = torch.device(device)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many frames each has."""
@@ -76,7 +76,7 @@ class Frames:
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return padded frames (B, L, D) and their mask (B, L)."""
         frames, mask = pad([self._frames[text] for text in texts])
-        return frames.to(self._device), mask.to(self._device)
+        return frames.to(self.device), mask.to(self.device)
 
 
 @dataclass(frozen=True)
