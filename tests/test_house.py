@@ -29,15 +29,23 @@ FLOORS = [
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
-    ["encoders.budget", "encoders.cache"],
+    ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
-    # A training, its scores, and what it leaves behind.
-    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    # Frames of a corpus, and scores.
+    ["batches", "bootstrap", "evaluation", "subgroups"],
+    # Self-alignment of an encoder, before fusion, and how good its space is.
+    ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
+    ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
+    ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
+    ["alignment.align"],
+    # A training and what it leaves behind.
+    ["training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
+    ["alignment.picture", "alignment.study"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -6,11 +6,11 @@
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import build, figures, launch, parallel, runs
+from mersa.alignment import artefact
 from mersa.batches import (
     FeatureSet,
     audio_items,
@@ -53,8 +54,6 @@ from mersa.selection import (
 from mersa.subgroups import LENGTH, SUBGROUP_COLUMNS, as_dicts, by_subgroup
 from mersa.training import fit, predict
 
-_Result = TypeVar("_Result")
-
 
 def train(
     manifest_path: Path,
@@ -88,10 +87,10 @@ def train(
     Returns:
         What `out/metrics.json` holds.
     """
-    return _in_processes(
+    return launch.in_processes(
         _train,
         devices,
-        device,
+        build.device(device),
         progress,
         manifest_path=manifest_path,
         config=config,
@@ -100,28 +99,6 @@ def train(
         seeds=seeds,
         again=again,
     )
-
-
-def _in_processes(
-    work: Callable[..., _Result],
-    devices: int | None,
-    device: str,
-    progress: Progress | None,
-    **arguments: Any,
-) -> _Result:
-    """Do work in this process, alone or as one of several, or start workers that do it."""
-    progress = progress or Silent()
-    device = build.device(device)
-    count = launch.num_to_start(devices, device)
-    if count:
-        named = {"work": work, "devices": None, "device": device, **arguments}
-        result: _Result = launch.launch(_in_processes, count, progress=progress, arguments=named)
-        return result
-    fabric = parallel.join(device)
-    with parallel.together(fabric):
-        return work(
-            fabric=fabric, progress=progress if parallel.is_first(fabric) else Silent(), **arguments
-        )
 
 
 def _train(
@@ -156,17 +133,19 @@ def _train(
     )
     for fold in folds:
         check_fold(fold, selection)
+    digest = data_sha256(selection.utterances)
     leaves = []
+    alignments = {}
     for number in range(seeds):
         seed = config.train.seed + number
         seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
         for fold in folds:
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
-            leaves.append((leaf, seeded, fold))
+            bound, alignments[leaf] = artefact.bind(seeded, artefact.Cut(labels, digest, fold))
+            leaves.append((leaf, bound, fold))
     with runs.lock(out) if first else nullcontext():
         if first:
             runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
-        digest = data_sha256(selection.utterances)
         if not again:
             for leaf, seeded, fold in leaves:
                 runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
@@ -189,7 +168,14 @@ def _train(
                 runs.clear(out)
             if first:
                 runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
-            facts = {"held_out": fold.held_out, "leaks": leaked[fold.name]}
+            facts = {
+                "held_out": fold.held_out,
+                "leaks": leaked[fold.name],
+                "alignment": alignments[leaf],
+                "leak": artefact.leaks_told(alignments[leaf]),
+            }
+            for sentence in facts["leak"]:
+                progress.say(f"LEAK: {sentence}")
             _train_leaf(leaf, seeded, labels, seen, ready, facts, fabric, name, progress)
             del ready  # before the next one's frames are loaded
         return parallel.gather(fabric, summarise(out) if first else {})[0]
@@ -286,10 +272,10 @@ def encode_manifest(
     Raises:
         ConfigError: If the text encoder learns its vocabulary, which only a train part can give.
     """
-    return _in_processes(
+    return launch.in_processes(
         _encode_manifest,
         devices,
-        device,
+        build.device(device),
         progress,
         manifest_path=manifest_path,
         text=text,
@@ -571,6 +557,7 @@ def _evaluate_elsewhere(
         "left_out": dict(selection.left_out),
         "models": len(leaves),
         **{name: first[name] for name in ("row", "system", "protocol", "labels")},
+        "leak": first.get("leak", []),
         "parts": {"test": score(answered)},
     }
     runs.write_predictions(place, answered)

@@ -12,15 +12,18 @@ import pickle
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, start_processes
 
+from mersa import parallel
 from mersa.errors import ConfigError, MersaError, RunError
 from mersa.parallel import leave, started
-from mersa.progress import OnProgress, Progress
+from mersa.progress import OnProgress, Progress, Silent
+
+T = TypeVar("T")
 
 _GRACE_S = 5.0
 """How long the others have to end by themselves once one has died."""
@@ -59,6 +62,35 @@ def num_to_start(devices: int | None, device: str) -> int:
             "or choose --device cpu"
         )
     return devices
+
+
+def in_processes(
+    work: Callable[..., T],
+    devices: int | None,
+    device: str,
+    progress: Progress | None,
+    **arguments: Any,
+) -> T:
+    """Do work in this process, alone or as one of several, or start workers that do it.
+
+    Args:
+        work: Of a module; takes `fabric` and `progress` beside the arguments.
+        devices: As in `num_to_start`.
+        device: `cpu` or `cuda[:n]`.
+        progress: What the first process tells.
+        arguments: What the work is called with, by name.
+    """
+    progress = progress or Silent()
+    count = num_to_start(devices, device)
+    if count:
+        named = {"work": work, "devices": None, "device": device, **arguments}
+        result: T = launch(in_processes, count, progress=progress, arguments=named)
+        return result
+    fabric = parallel.join(device)
+    with parallel.together(fabric):
+        return work(
+            fabric=fabric, progress=progress if parallel.is_first(fabric) else Silent(), **arguments
+        )
 
 
 def launch(

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import data, runs, use
+from mersa.cli import align, data, runs, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -27,6 +27,8 @@ for _verb in (
     data.prepare,
     data.audit,
     data.encode,
+    align.align,
+    space.space,
     runs.rows,
     runs.train,
     runs.evaluate,

@@ -60,13 +60,13 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a system; killed, the same command goes on."""
-    from mersa.config import apply_assignments, make_config, read_config, to_toml
+    from mersa.config import apply_assignments, make_config, merged, read_config, to_toml
     from mersa.errors import ConfigError
     from mersa.paper import find_row
 
     nested: dict[str, Any] = find_row(row).settings() if row else {}
     if config:
-        nested = _merged(nested, read_config(config))
+        nested = merged(nested, read_config(config))
     assignments = list(settings or [])
     assignments += [f"data.protocol={protocol}"] if protocol else []
     assignments += [f"train.seed={seed}"] if seed is not None else []
@@ -174,9 +174,10 @@ def compare(
     over whole groups for each score, McNemar's test, and over several seeds a paired t test.
     """
     from mersa.comparison import as_dict, compare_all, to_text
-    from mersa.pooling import test_answers
+    from mersa.pooling import test_answers, title
 
-    comparisons = compare_all({str(folder): test_answers(folder) for folder in run}, draws=draws)
+    answers = {folder: test_answers(folder) for folder in run}
+    comparisons = compare_all({title(one): given for one, given in answers.items()}, draws=draws)
     if as_json:
         print_json([as_dict(one) for one in comparisons])
     else:
@@ -225,13 +226,3 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
             for label, recall in scores["recall"].items()
         )
         typer.echo(f"  recall: {', '.join(recalls)}")
-
-
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(one)
-    for name, value in other.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = {**merged[name], **value}
-        else:
-            merged[name] = value
-    return merged

@@ -1,0 +1,255 @@
+"""The loop of self-alignment: draw batches, pull and push, keep the best space.
+
+Every step draws its dropout, and every epoch its batches, from the seed and their numbers alone. So
+a fit that was killed goes on from its last stored step to the very end that it would have had.
+"""
+
+import io
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from mersa import parallel
+from mersa.alignment.embedding import Tokenizes, by_length
+from mersa.alignment.loss import AlignmentLoss
+from mersa.alignment.sampling import Examples, epoch_batches
+from mersa.alignment.settings import AlignSettings
+from mersa.errors import ConfigError, RunError, first_line
+from mersa.files import write_whole
+from mersa.progress import Progress, Silent
+
+STORE_EVERY_S = 60.0
+"""Seconds between two stored states; a shorter fit that is killed begins anew."""
+
+
+@dataclass
+class Fit:
+    """Where a fit stands.
+
+    Attributes:
+        before: Validation score of the encoder as it came.
+        best: Weights of the best epoch so far, by name.
+        best_epoch: Its number, from 0; -1 before the first.
+        best_score: Its validation score; larger is better.
+        history: One row an epoch: `epoch, learning_rate, loss, validation_neighbours`.
+        step: Steps done of the epoch at hand.
+        total: Sum of their losses.
+    """
+
+    before: float = math.nan
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = -1
+    best_score: float = -math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+    total: float = 0.0
+
+
+def fit(
+    embedder: nn.Module,
+    encoder: Tokenizes,
+    examples: Examples,
+    settings: AlignSettings,
+    *,
+    fabric: Fabric,
+    measure: Callable[[nn.Module], float],
+    state: Path | None = None,
+    name: str = "",
+    progress: Progress | None = None,
+) -> Fit:
+    """Align an encoder, and leave it with the weights of its best epoch.
+
+    Args:
+        embedder: With the weights to begin from, on the device of `encoder`.
+        encoder: Cuts texts into tokens.
+        examples: What is learnt from.
+        settings: The loop's settings.
+        fabric: Processes; each runs its share of a batch, and the first measures and stores.
+        measure: Gives the validation score of the space; larger is better.
+        state: File of the stored state; a fit goes on from it if it is there.
+        name: What is aligned, for what is told.
+        progress: What is told of it.
+
+    Raises:
+        ConfigError: If the loss stops being a number, or a batch has fewer texts than processes.
+        RunError: If the stored state does not fit.
+    """
+    progress = progress or Silent()
+    optimizer = torch.optim.AdamW(
+        [one for one in embedder.parameters() if one.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+    step = _Step(embedder, encoder, examples, settings, fabric)
+
+    def scored() -> float:
+        mine = measure(embedder) if parallel.is_first(fabric) else 0.0
+        return parallel.gather(fabric, mine)[0]
+
+    result = Fit()
+    if state and parallel.gather(fabric, state.exists())[0]:
+        result = _load_state(state, embedder, optimizer)
+    else:
+        result.before = scored()
+        progress.say(f"{name}: before, validation {_told(result.before)}")
+    stored_at = time.monotonic()
+    for epoch in range(len(result.history), settings.epochs):
+        if epoch - result.best_epoch > settings.patience:
+            break
+        batches = epoch_batches(examples, settings, seed=_seed(settings.seed, epoch))
+        on_progress = progress.task(f"aligning {name}, epoch {epoch + 1}")
+        embedder.train()
+        for number in range(result.step, len(batches)):
+            rate = _rate(settings, (epoch + number / len(batches)) / settings.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(_seed(settings.seed, epoch, number, fabric.global_rank))
+            result.total += _finite(step.add_gradients(batches[number]), epoch, settings)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            result.step = number + 1
+            on_progress(number + 1, len(batches))
+            if state and time.monotonic() - stored_at > STORE_EVERY_S:
+                if parallel.is_first(fabric):
+                    _store_state(state, embedder, optimizer, result)
+                stored_at = time.monotonic()
+        row = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            "loss": result.total / len(batches),
+            "validation_neighbours": scored(),
+        }
+        result.history.append(row)
+        result.step, result.total = 0, 0.0
+        progress.say(
+            f"{name}: epoch {epoch + 1}, loss {row['loss']:.4f}, validation "
+            f"{_told(row['validation_neighbours'])}"
+        )
+        if row["validation_neighbours"] > result.best_score:
+            result.best_score, result.best_epoch = row["validation_neighbours"], epoch
+            result.best = {
+                key: tensor.detach().cpu().clone() for key, tensor in embedder.state_dict().items()
+            }
+    embedder.load_state_dict(result.best)
+    return result
+
+
+class _Step:
+    """One step's loss and gradients, the same whatever the number of processes."""
+
+    def __init__(
+        self,
+        embedder: nn.Module,
+        encoder: Tokenizes,
+        examples: Examples,
+        settings: AlignSettings,
+        fabric: Fabric,
+    ) -> None:
+        self._embedder = embedder
+        self._encoder = encoder
+        self._examples = examples
+        self._settings = settings
+        self._fabric = fabric
+        self._lengths = encoder.count_tokens(examples.texts)
+        self._loss = AlignmentLoss(
+            alpha=settings.alpha, beta=settings.beta, base=settings.base, miner=settings.miner
+        )
+
+    def add_gradients(self, batch: list[int]) -> float:
+        """Add the gradients of a batch to those of the weights, and return its loss.
+
+        Each process embeds its share and computes the loss over the vectors of all; gradients flow
+        into its own share, and their sum over the processes is that of the whole batch.
+        """
+        rows = parallel.share(self._fabric, batch)
+        if not rows or len(batch) < self._fabric.world_size:
+            raise ConfigError(
+                f"a batch holds {len(batch)} texts, fewer than the {self._fabric.world_size} "
+                "processes that share it; raise align.batch_size, or give fewer --devices"
+            )
+        device = self._encoder.device
+        chunks = by_length([self._lengths[row] for row in rows], whole=device.type == "cuda")
+        texts = [[self._examples.texts[rows[place]] for place in chunk] for chunk in chunks]
+        half = self._settings.precision == "bf16"
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            vectors = self._embedder([self._encoder.tokens(some) for some in texts])
+        labels = [self._examples.labels[rows[place]] for chunk in chunks for place in chunk]
+        loss = self._loss(
+            parallel.gather_rows(self._fabric, vectors.float()),
+            parallel.gather_rows(self._fabric, torch.tensor(labels, device=device)),
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(self._fabric, self._embedder.parameters())
+        return loss.item()
+
+
+def _rate(settings: AlignSettings, done: float) -> float:
+    """Return the learning rate after a share of all steps, from 0 to 1."""
+    return settings.learning_rate * (1.0 if settings.schedule == "constant" else 1.0 - done)
+
+
+def _finite(number: float, epoch: int, settings: AlignSettings) -> float:
+    if not math.isfinite(number):
+        raise ConfigError(
+            f"the loss of epoch {epoch + 1} is {number}, but a finite number is needed to go on; "
+            f"lower align.learning_rate (it is {settings.learning_rate})"
+        )
+    return number
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _told(score: float) -> str:
+    return f"balanced accuracy by nearest neighbours {score:.3f}"
+
+
+def _store_state(
+    path: Path,
+    embedder: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    result: Fit,
+) -> None:
+    buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError; plain writing does not
+    torch.save(
+        {
+            "model": embedder.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "fit": vars(result),
+        },
+        buffer,
+    )
+    with write_whole(path) as partial:
+        partial.write_bytes(buffer.getbuffer())
+
+
+def _load_state(path: Path, embedder: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
+    try:
+        stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        embedder.load_state_dict(stored["model"])
+        optimizer.load_state_dict(stored["optimizer"])
+        return Fit(**stored["fit"])
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        EOFError,
+        TypeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise RunError(
+            f"{path} does not hold the state of this alignment ({first_line(error)}); remove it to "
+            "begin anew"
+        ) from None
