@@ -32,7 +32,10 @@ FLOORS = [
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
-    ["pooling", "comparison", "figures", "experiment", "report"],
+    ["pooling", "contrasts", "comparison", "figures", "experiment"],
+    # What runs say: beside each other, as the paper's tables, and of its claims.
+    ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
+    ["report.formats", "report.report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
     ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
