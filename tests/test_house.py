@@ -32,10 +32,11 @@ FLOORS = [
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
-    ["pooling", "contrasts", "comparison", "figures", "experiment"],
+    ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
-    ["report.formats", "report.report"],
+    ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
+    ["report.report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
     ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],

@@ -187,6 +187,9 @@ def report(
         typer.Option(help="Folder for the report as HTML, Markdown, LaTeX, CSV and JSON."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="What the report is called.")] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Utterances of each table shown with attention, at most.")
+    ] = 8,
     as_json: Json = False,
 ) -> None:
     """Tell the test scores of runs: the paper's tables and claims, or runs beside each other.
@@ -200,7 +203,11 @@ def report(
     from mersa.report.sheets import sheets
     from mersa.report.side_by_side import to_text as beside_each_other
 
-    content = write_report(run, out, title=title) if out else read_content(run, title=title)[0]
+    content = (
+        write_report(run, out, title=title, examples=examples)
+        if out
+        else read_content(run, title=title)[0]
+    )
     if as_json:
         print_json(content)
     elif content["side_by_side"]:

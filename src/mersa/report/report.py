@@ -6,9 +6,14 @@ from typing import Any
 
 from mersa.errors import RunError
 from mersa.report.content import read_content
+from mersa.report.examples import read_examples
 from mersa.report.formats import claims_csv, rows_csv, to_latex, to_markdown
+from mersa.report.page import to_html
 from mersa.report.sheets import sheets
 from mersa.runs import write_json, write_text
+
+EXAMPLES = 8
+"""Utterances of each table whose attention is shown: right and wrong for four emotions."""
 
 
 def report(
@@ -17,6 +22,7 @@ def report(
     *,
     title: str | None = None,
     notes: Sequence[str] = (),
+    examples: int = EXAMPLES,
 ) -> dict[str, Any]:
     """Write a report of evaluated runs: Markdown, LaTeX, CSV, JSON and one HTML page.
 
@@ -27,6 +33,7 @@ def report(
         out: Folder of the report; files of an earlier one are replaced.
         title: What the report is called.
         notes: Sentences that stand at its top.
+        examples: At most so many utterances of each table are shown with attention.
 
     Returns:
         What `report.json` holds.
@@ -35,11 +42,13 @@ def report(
         RunError: If a run is unfinished, not evaluated, or cannot be set beside the others.
     """
     _check_out(out)
-    content, _ = read_content(folders, title=title, notes=notes)
-    tables = sheets(content)
+    content, tables = read_content(folders, title=title, notes=notes)
+    content["examples"] = read_examples(tables, most=examples)
+    told = sheets(content)
     files = {
-        "report.md": to_markdown(content, tables),
-        "report.tex": to_latex(content, tables),
+        "report.md": to_markdown(content, told),
+        "report.tex": to_latex(content, told),
+        "report.html": to_html(content, told, tables),
     }
     if content["tables"]:
         files |= {"rows.csv": rows_csv(content), "claims.csv": claims_csv(content)}
