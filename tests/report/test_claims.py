@@ -117,10 +117,10 @@ def test_what_else_differs_is_told(tmp_path):
 
     answer = one_answer(alignment(tmp_path, 0.5, 0.8, aligned=other), "alignment")
 
+    assert answer.stand_ins == ("corpus nowhere in place of IEMOCAP",)
     assert answer.cautions == (
         "over 1 of 2 pairs; not run: III.4 and III.7",
         "no self-alignment is on record for row III.5",
-        "on the corpus nowhere, which is not the paper's",
         "III.3 and III.5 differ also in train.epochs and the audio encoder",
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from mersa import runs
 from mersa.comparison import check_alike
 from mersa.config import Config, make_config
+from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.manifest import Manifest, read_manifest, read_table
@@ -123,23 +124,30 @@ def table_of(row: str) -> str:
     return row.partition(".")[0]
 
 
-def differences_from_row(entry: Entry) -> list[str]:
-    """Say in which ways a run is not what the paper describes, the weightiest first."""
+def stand_ins(entry: Entry) -> list[str]:
+    """Say what stands in the place of the corpus and the encoders that the paper names."""
     row, config = entry.row, entry.config
     said = []
-    if entry.leak:
-        said.append("LEAK: its aligned encoder saw utterances beyond the train part")
     if entry.corpus != row.corpus:
         said.append(f"corpus {entry.corpus} in place of {CORPUS_NAMES[row.corpus]}")
-    if list(entry.labels) != list(_printed_labels(row)):
-        said.append(f"emotions {', '.join(entry.labels)}")
-    if config.data.shuffle != "none":
-        said.append(f"CONTROL: {config.data.shuffle} shuffled")
     wanted = row.settings()
     if config.audio.name != wanted["audio"]["name"]:
         said.append(f"audio encoder {last_name(config.audio.name)}")
-    if config.text.name != wanted["text"]["name"]:
+    if config.text.name != wanted["text"]["name"] and not (row.aligned and entry.alignment):
         said.append(f"text encoder {last_name(config.text.name)}")
+    return said
+
+
+def differences_from_row(entry: Entry) -> list[str]:
+    """Say in which ways a run is not what the paper describes, the weightiest first."""
+    row, config = entry.row, entry.config
+    said = stand_ins(entry)
+    if entry.leak:
+        said.insert(0, "LEAK: its aligned encoder saw utterances beyond the train part")
+    if list(entry.labels) != list(LABEL_SETS[row.labels].labels):
+        said.append(f"emotions {', '.join(entry.labels)}")
+    if config.data.shuffle != "none":
+        said.append(f"CONTROL: {config.data.shuffle} shuffled")
     if row.aligned and not entry.alignment:
         said.append("no self-alignment is on record")
     if config.network.system != row.system:
@@ -277,9 +285,3 @@ def _said(value: object) -> str:
 
 def _without_seed(config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"seed": 0})})
-
-
-def _printed_labels(row: Row) -> tuple[str, ...]:
-    from mersa.emotions import LABEL_SETS
-
-    return tuple(LABEL_SETS[row.labels].labels)
