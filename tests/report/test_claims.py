@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from made_runs import make_run
+from made_runs import aligned_from, make_run
 
 from mersa.comparison import compare, holm
 from mersa.evaluation import PRINTED_SCORES
@@ -8,7 +8,7 @@ from mersa.paper import ROWS
 from mersa.report.claims import CLAIMS, MARGIN, answer_claims, printed_difference
 from mersa.report.rows import read_entries
 
-ALIGNED = {"text": "aligned", "alignment": {"leak": False}}
+ALIGNED = {"text": "aligned", "alignment": aligned_from()}
 
 
 def one_answer(tables, name, table="III"):
@@ -96,7 +96,7 @@ def test_rows_over_one_text_encoder_test_no_alignment(tmp_path):
 
 
 def test_a_leaking_encoder_bears_no_claim(tmp_path):
-    leak = {"alignment": {"leak": True}}
+    leak = {"alignment": aligned_from(leak=True)}
 
     answer = one_answer(alignment(tmp_path, 0.5, 0.8, aligned=leak), "alignment")
 

@@ -289,7 +289,7 @@ class _Asked:
             lacking = _and([f"{one} and {two}" for one, two in self.not_run])
             num = len(self.pairs) + len(self.not_run)
             said.append(f"over {len(self.pairs)} of {num} pairs; not run: {lacking}")
-        plain = [one.row.id for one in self.run if one.row.aligned and not one.alignment]
+        plain = [one.row.id for one in self.run if one.row.aligned and not one.aligned]
         if plain:
             said.append(f"no self-alignment is on record for {_rows(plain)}")
         others: dict[str, list[str]] = {}

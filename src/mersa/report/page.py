@@ -32,7 +32,7 @@ def to_html(
         *_claim_cards(content["claims"]),
         *(part for sheet in sheets for part in _sheet(sheet)),
         *(part for table, entries in tables.items() for part in _pictures(table, entries)),
-        *(part for example in content["examples"] for part in _example(example)),
+        *(part for example in content.get("examples", ()) for part in _example(example)),
     ]
     title = escape(content["title"])
     notes = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
@@ -49,7 +49,7 @@ def to_html(
             "</head>",
             "<body>",
             f"<header><h1>{title}</h1>{notes}</header>",
-            _contents(sheets, tables, content["examples"]),
+            _contents(sheets, tables, content.get("examples", ())),
             "<main>",
             *sections,
             "</main>",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mersa import runs
+from mersa.card import last_name
 from mersa.comparison import check_alike
 from mersa.config import Config, make_config
 from mersa.emotions import LABEL_SETS
@@ -41,7 +42,8 @@ class Entry:
         protocol: How the parts were cut.
         config: Settings of the first leaf.
         encoders: Fingerprint of the text and of the audio encoder, by modality.
-        alignment: What the metrics say of the aligned encoder; empty where nothing.
+        alignment: What the metrics say of aligned encoders: `leak`, and facts by modality; empty
+            where none is aligned.
         manifest: Where the manifest was at training.
         corpus: `iemocap` or `meld` by the utterances, else the name of the manifest's folder.
     """
@@ -67,6 +69,11 @@ class Entry:
     def leak(self) -> bool:
         """True if an aligned encoder saw utterances beyond the train part."""
         return bool(self.alignment.get("leak"))
+
+    @property
+    def aligned(self) -> bool:
+        """True if the text encoder is on record as self-aligned."""
+        return "text" in self.alignment
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,8 +140,13 @@ def stand_ins(entry: Entry) -> list[str]:
     wanted = row.settings()
     if config.audio.name != wanted["audio"]["name"]:
         said.append(f"audio encoder {last_name(config.audio.name)}")
-    if config.text.name != wanted["text"]["name"] and not (row.aligned and entry.alignment):
-        said.append(f"text encoder {last_name(config.text.name)}")
+    base = entry.alignment.get("text", {}).get("base", {}).get("name")
+    if (base or config.text.name) != wanted["text"]["name"]:
+        said.append(
+            f"text encoder aligned from {last_name(base)}"
+            if base
+            else f"text encoder {last_name(config.text.name)}"
+        )
     return said
 
 
@@ -148,8 +160,10 @@ def differences_from_row(entry: Entry) -> list[str]:
         said.append(f"emotions {', '.join(entry.labels)}")
     if config.data.shuffle != "none":
         said.append(f"CONTROL: {config.data.shuffle} shuffled")
-    if row.aligned and not entry.alignment:
+    if row.aligned and not entry.aligned:
         said.append("no self-alignment is on record")
+    if "audio" in entry.alignment:
+        said.append("audio encoder aligned, which the paper does not do")
     if config.network.system != row.system:
         said.append(f"system {config.network.system}")
     return said
@@ -172,11 +186,6 @@ def other_settings(entry: Entry) -> dict[str, Any]:
         for key, value in values.items()
         if value != usual[section][key] and f"{section}.{key}" not in told
     }
-
-
-def last_name(setting: str) -> str:
-    """Cut the folders off an encoder's name, so that no path of a machine is printed."""
-    return setting.rsplit("/", 1)[-1] if setting.count("/") != 1 or ":" in setting else setting
 
 
 def manifest_of(entry: Entry) -> Manifest | None:

@@ -82,7 +82,7 @@ def _corpus(table: Mapping[str, Any]) -> Sheet:
         notes = [f"Counted is {table['counted']}, which is another corpus than {table['corpus']}."]
     return Sheet(
         table["table"].lower().replace(" ", "-"),
-        f"{table['table']}: utterances of {table['corpus']} by emotion, as printed"
+        f"The paper's {table['table']}: utterances of {table['corpus']} by emotion, as printed"
         + (f", beside {table['counted']}" if counts else ""),
         ("emotion", *columns),
         (*rows, ("sum", *sums)),
@@ -135,7 +135,7 @@ def _scores(table: Mapping[str, Any]) -> Sheet:
     ]
     return Sheet(
         f"table-{table['table'].lower()}",
-        f"Table {table['table']}: printed and here",
+        f"The paper's Table {table['table']}: printed and here",
         (*header, *map(_title, PRINTED_SCORES)),
         tuple(rows),
         tuple(notes),
@@ -158,7 +158,7 @@ def _differences(table: Mapping[str, Any]) -> Sheet:
     ]
     return Sheet(
         f"table-{table['table'].lower()}-differences",
-        f"Table {table['table']}: here less printed",
+        f"The paper's Table {table['table']}: here less printed",
         (
             "row",
             "accuracy",
