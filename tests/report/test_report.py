@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -292,8 +293,6 @@ def test_the_surest_right_and_wrong_answers_are_chosen():
 
 
 def test_runs_without_rows_stand_beside_each_other(small_run, tmp_path, cache):
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     evaluate(run, cache=cache, device="cpu")
@@ -309,6 +308,26 @@ def test_runs_without_rows_stand_beside_each_other(small_run, tmp_path, cache):
         "rows.csv",
         "claims.csv",
     }
+
+
+def test_rows_among_other_runs_stand_beside_them_and_in_their_tables(
+    small_run, trained, tmp_path, cache, mersa
+):
+    run = tmp_path / "own"
+    shutil.copytree(small_run, run)
+    evaluate(run, cache=cache, device="cpu")
+
+    said = mersa("report", run, trained[1])
+
+    content, _ = read_content([run, trained[1]])
+    assert said.out.splitlines()[0].startswith("system ")
+    assert [line.split("  ")[0] for line in said.out.splitlines()[1:4]] == [
+        "always commonest",
+        "mersa-cross: own",
+        "mersa-cross: III.6",
+    ]
+    assert len(said.out.splitlines()) == 5
+    assert [table["table"] for table in content["tables"]] == ["III"]
 
 
 @pytest.mark.parametrize("what", ["unfinished", "other protocol"])
