@@ -41,11 +41,20 @@ FLOORS = [
     ["alignment.align"],
     # A training and what it leaves behind.
     ["training", "card", "runs"],
-    ["pooling", "comparison", "figures", "experiment", "report"],
+    ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     ["alignment.picture", "alignment.study"],
+    # What runs say: beside each other, as the paper's tables, and of its claims.
+    ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
+    ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
+    ["report.report"],
+    # The paper by one command.
+    ["reproduce.request", "reproduce.plan", "reproduce.ledger", "reproduce.stand_ins"],
+    ["reproduce.loss_figure"],
+    ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce", "cli.use"],
+    ["cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 
