@@ -33,9 +33,12 @@ FLOORS = [
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
+    # The paper by one command.
+    ["reproduce.plan", "reproduce.ledger", "reproduce.stand_ins", "reproduce.loss_figure"],
+    ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.runs", "cli.reproduce", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 
