@@ -30,6 +30,10 @@ FLOORS = [
     ["encoders.budget", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
+    # Self-alignment of an encoder, before fusion.
+    ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
+    ["alignment.sampling", "alignment.embedding", "alignment.fit", "alignment.folder"],
+    ["alignment.align"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
@@ -38,7 +42,7 @@ FLOORS = [
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.runs", "cli.reproduce", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.runs", "cli.reproduce", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -9,7 +9,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,9 @@ class Settings(BaseModel):
     """A section: frozen, and closed to unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
 
 
 class DataSettings(Settings):
@@ -219,21 +222,11 @@ def make_config(settings: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: If a name is unknown (the nearest known one is named) or a value does not fit.
     """
-    _check_names(settings)
+    check_names(Config, settings)
     train = settings.get("train", {})
     if isinstance(train, Mapping) and train.get("lineage"):
         settings = {**settings, "train": {**LINEAGE, **train}}
-    settings = _with_derived(settings)
-    try:
-        config = Config.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part in _NAME_PARTS)
-        wanted = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        raise ConfigError(
-            f"setting {name} is {first['input']!r}, but {wanted}{_meaning(name)}; "
-            "give another value"
-        ) from None
+    config = validated(Config, _with_derived(settings))
     if config.text.live_dropout or config.audio.live_dropout:
         for name, is_set in (
             ("data.shuffle", config.data.shuffle != "none"),
@@ -242,6 +235,52 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             if is_set:
                 raise ConfigError(f"{name} does not go with live_dropout; leave one of them unset")
     return config
+
+
+def validated(kind: type[S], settings: Mapping[str, Any]) -> S:
+    """Fill in the defaults of nested settings, their names checked before.
+
+    Raises:
+        ConfigError: If a value does not fit its setting.
+    """
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parts = {part for name in setting_names(kind) for part in name.split(".")}
+        name = ".".join(str(part) for part in first["loc"] if part in parts)
+        wanted = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise ConfigError(
+            f"setting {name} is {first['input']!r}, but {wanted}{_meaning(kind, name)}; "
+            "give another value"
+        ) from None
+
+
+def check_names(kind: type[Settings], settings: Mapping[str, Any]) -> None:
+    """See that nested settings have known names.
+
+    Raises:
+        ConfigError: If one has not; the nearest known one is named.
+    """
+    names = tuple(setting_names(kind))
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            given = [f"{name}.{key}" for key in value]
+        else:
+            given = [name]
+        for full in given:
+            if full not in names:
+                raise ConfigError(f"setting {full!r} does not exist; {_nearest(kind, full)}")
+
+
+def setting_names(kind: type[Settings]) -> Iterator[str]:
+    """Give the full name of every setting, as `train.epochs`."""
+    for name, top in kind.model_fields.items():
+        section = top.annotation
+        if isinstance(section, type) and issubclass(section, Settings):
+            yield from (f"{name}.{key}" for key in section.model_fields)
+        else:
+            yield name
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -258,7 +297,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML ({error})") from None
 
 
-def apply_assignments(settings: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with those of `other` over them."""
+    both = dict(one)
+    for name, value in other.items():
+        if isinstance(value, Mapping) and isinstance(both.get(name), Mapping):
+            both[name] = {**both[name], **value}
+        else:
+            both[name] = value
+    return both
+
+
+def apply_assignments(
+    settings: Mapping[str, Any], assignments: Sequence[str], *, kind: type[Settings] = Config
+) -> dict[str, Any]:
     """Return settings with `section.name=value` texts applied in order.
 
     A value is read as TOML (`true`, `3`, `0.5`, `[128, 64]`), else as bare text; an empty value
@@ -279,12 +331,13 @@ def apply_assignments(settings: Mapping[str, Any], assignments: Sequence[str]) -
             if not isinstance(target, dict):
                 break
         if not isinstance(target, dict) or len(sections) > 1:
-            raise ConfigError(f"setting {name.strip()!r} does not exist; {_nearest(name.strip())}")
+            full = name.strip()
+            raise ConfigError(f"setting {full!r} does not exist; {_nearest(kind, full)}")
         target[last] = _value(value.strip())
     return result
 
 
-def to_toml(config: Config, *, comments: bool = False) -> str:
+def to_toml(config: Settings, *, comments: bool = False) -> str:
     """Write settings as TOML, unset ones left out; with comments each has its meaning above it."""
     import tomlkit
 
@@ -315,42 +368,19 @@ def _with_derived(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _setting_names() -> Iterator[str]:
-    for name, top in Config.model_fields.items():
-        section = top.annotation
-        if isinstance(section, type) and issubclass(section, Settings):
-            yield from (f"{name}.{key}" for key in section.model_fields)
-        else:
-            yield name
-
-
-_NAMES = tuple(_setting_names())
-_NAME_PARTS = {part for name in _NAMES for part in name.split(".")}
-
-
-def _check_names(settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            names = [f"{name}.{key}" for key in value]
-        else:
-            names = [name]
-        for full in names:
-            if full not in _NAMES:
-                raise ConfigError(f"setting {full!r} does not exist; {_nearest(full)}")
-
-
-def _nearest(name: str) -> str:
-    last = name.rpartition(".")[2]
-    by_last = [known for known in _NAMES if known.rpartition(".")[2] == last]
-    near = by_last or difflib.get_close_matches(name, _NAMES, n=1)
+def _nearest(kind: type[Settings], full: str) -> str:
+    names = tuple(setting_names(kind))
+    last = full.rpartition(".")[2]
+    by_last = [known for known in names if known.rpartition(".")[2] == last]
+    near = by_last or difflib.get_close_matches(full, names, n=1)
     if near:
         return f"the nearest is {near[0]!r}"
-    return f"the sections are {', '.join(sorted(Config.model_fields))}"
+    return f"the sections are {', '.join(sorted(kind.model_fields))}"
 
 
-def _meaning(name: str) -> str:
+def _meaning(kind: type[Settings], name: str) -> str:
     section, _, key = name.partition(".")
-    top = Config.model_fields.get(section)
+    top = kind.model_fields.get(section)
     annotation = top.annotation if top else None
     if key and isinstance(annotation, type) and issubclass(annotation, Settings):
         return f" ({annotation.model_fields[key].description})"

@@ -34,6 +34,10 @@ class ConfigError(MersaError, ValueError):
     """A setting that does not exist, or a value that it cannot take."""
 
 
+class AlignmentError(MersaError, ValueError):
+    """An aligned encoder that cannot be made, is unfinished, or was made from other data."""
+
+
 class RunError(MersaError, ValueError):
     """A run folder that is unfinished, broken or does not fit."""
 

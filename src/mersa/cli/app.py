@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mersa import __version__
-from mersa.cli import data, reproduce, runs, use
+from mersa.cli import align, data, reproduce, runs, use
 from mersa.errors import MersaError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ for _verb in (
     data.prepare,
     data.audit,
     data.encode,
+    align.align,
     runs.rows,
     runs.train,
     runs.evaluate,

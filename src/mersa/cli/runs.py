@@ -58,13 +58,13 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a system; killed, the same command goes on."""
-    from mersa.config import apply_assignments, make_config, read_config, to_toml
+    from mersa.config import apply_assignments, make_config, merged, read_config, to_toml
     from mersa.errors import ConfigError
     from mersa.paper import find_row
 
     nested: dict[str, Any] = find_row(row).settings() if row else {}
     if config:
-        nested = _merged(nested, read_config(config))
+        nested = merged(nested, read_config(config))
     assignments = list(settings or [])
     assignments += [f"data.protocol={protocol}"] if protocol else []
     assignments += [f"train.seed={seed}"] if seed is not None else []
@@ -222,13 +222,3 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
             for label, recall in scores["recall"].items()
         )
         typer.echo(f"  recall: {', '.join(recalls)}")
-
-
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(one)
-    for name, value in other.items():
-        if isinstance(value, dict) and isinstance(merged.get(name), dict):
-            merged[name] = {**merged[name], **value}
-        else:
-            merged[name] = value
-    return merged

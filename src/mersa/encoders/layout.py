@@ -5,7 +5,7 @@ import json
 import pickle
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,9 @@ _SIDE_FILES = (
     "added_tokens.json",
     "preprocessor_config.json",
 )
+
+_TOLD_FILES = ("alignment.json", "align.toml", "modules.json", "1_Pooling/config.json")
+"""What stands in an aligned folder and changes no frame."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -145,10 +148,7 @@ def copy_model(source: Path, folder: Path) -> None:
 
     The copy has the content hash of its source.
     """
-    for name in ("config.json", *_SIDE_FILES):
-        if (source / name).is_file():
-            with write_whole(folder / name) as partial:
-                shutil.copyfile(source / name, partial)
+    _copy_files(source, folder, ("config.json", *_SIDE_FILES, *_TOLD_FILES))
     files = weight_files(source)
     with write_whole(folder / "model.safetensors") as partial:
         if len(files) == 1 and files[0].suffix == ".safetensors":
@@ -157,6 +157,18 @@ def copy_model(source: Path, folder: Path) -> None:
             # Tied weights share memory, which safetensors does not write: each gets its own.
             own = {name: tensor.clone().contiguous() for name, tensor in _tensors(source)}
             save_file(own, partial, metadata={"format": "pt"})
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy the tokenizer or preprocessor of a model, without the model."""
+    _copy_files(source, folder, _SIDE_FILES)
+
+
+def _copy_files(source: Path, folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if (source / name).is_file():
+            with write_whole(folder / name) as partial:
+                shutil.copyfile(source / name, partial)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

@@ -71,6 +71,7 @@ class TextEncoder:
 
     Attributes:
         commit: The commit on the Hub that the weights come from; None for a folder.
+        folder: Where the files of the model lie.
         device: Where the model runs.
         max_tokens: The number of tokens, the model's own marks included, at which texts are cut.
 
@@ -106,20 +107,20 @@ class TextEncoder:
         device: str = "cpu",
     ) -> None:
         self.name = str(name)
-        self._folder = resolve(self.name, revision=revision)
-        self.commit = commit_of(self._folder)
-        kind = read_config(self._folder)["model_type"]
+        self.folder = resolve(self.name, revision=revision)
+        self.commit = commit_of(self.folder)
+        kind = read_config(self.folder)["model_type"]
         if kind not in TEXT_TYPES:
             raise EncoderError(
                 f"encoder {self.name!r} is a model of type {kind!r}, but a text encoder is one of "
                 f"{', '.join(TEXT_TYPES)}; choose such a model, or give this one as audio encoder"
             )
-        if not any((self._folder / file).is_file() for file in TOKENIZER_FILES):
+        if not any((self.folder / file).is_file() for file in TOKENIZER_FILES):
             raise EncoderError(
-                f"encoder {self.name!r} has no tokenizer in {str(self._folder)!r} (one of "
+                f"encoder {self.name!r} has no tokenizer in {str(self.folder)!r} (one of "
                 f"{', '.join(TOKENIZER_FILES)}); save the tokenizer beside the model"
             )
-        config = load_config(self._folder)
+        config = load_config(self.folder)
         self._layer = check_layer(self.name, layer, config.num_hidden_layers)
         if output not in ("frames", "pooler"):
             raise EncoderError(f"output is {output!r}, but it is 'frames' or 'pooler'; choose one")
@@ -147,7 +148,7 @@ class TextEncoder:
             "dtype": str(self._dtype).removeprefix("torch."),
             "typography": "folded",
         }
-        return content_hash(self._folder, settings)
+        return content_hash(self.folder, settings)
 
     def encode(self, batch: Sequence[str] | Sequence[FloatArray]) -> Encoded:
         """Encode texts; a blank text has the frames of the model's own marks.
@@ -158,18 +159,22 @@ class TextEncoder:
         """
         if not len(batch):
             raise ShapeError("the batch holds no texts; give at least one")
+        ids, mask = self.tokens([str(text) for text in batch])
+        frames = self._run(ids, mask)
+        lengths = mask.sum(dim=1) if self._output == "frames" else torch.ones(len(frames))
+        return Encoded(frames.cpu().numpy(), lengths.long().cpu().numpy())
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the token numbers of texts and their mask, both (B, L); 1 is real."""
         tokens = self._tokenizer(
-            [fold_typography(str(text)) for text in batch],
+            [fold_typography(text) for text in texts],
             padding=True,
             truncation=True,
             max_length=self.max_tokens,
             return_tensors="pt",
         )
         self._warn_of_cuts([len(one.overflowing) > 0 for one in tokens.encodings])
-        mask = tokens["attention_mask"].to(self.device)  # (B, L), True is real
-        frames = self._run(tokens["input_ids"].to(self.device), mask)
-        lengths = mask.sum(dim=1) if self._output == "frames" else torch.ones(len(frames))
-        return Encoded(frames.cpu().numpy(), lengths.long().cpu().numpy())
+        return tokens["input_ids"].to(self.device), tokens["attention_mask"].to(self.device)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has, the model's own marks included, cuts made."""
@@ -186,7 +191,7 @@ class TextEncoder:
 
     def save(self, folder: Path) -> None:
         """Copy the model; `TextEncoder(folder)` with the same settings has one fingerprint."""
-        copy_model(self._folder, folder)
+        copy_model(self.folder, folder)
 
     @torch.inference_mode()
     def _run(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -201,30 +206,34 @@ class TextEncoder:
             pooled = (answer.last_hidden_state.float() * real).sum(dim=1) / real.sum(dim=1)
         return pooled[:, None].float()  # (B, 1, D)
 
-    @cached_property
-    def _model(self) -> tuple[PreTrainedModel, frozenset[str]]:
-        model, lacking = load_model(self._folder, dtype=self._dtype)
+    def load(self) -> tuple[PreTrainedModel, frozenset[str]]:
+        """Load the model anew, on the encoder's device; as `huggingface.load_model`."""
+        model, lacking = load_model(self.folder, dtype=self._dtype)
         if len(self._tokenizer) > model.config.vocab_size:
             raise EncoderError(
-                f"the tokenizer in {str(self._folder)!r} has {len(self._tokenizer)} tokens, but "
+                f"the tokenizer in {str(self.folder)!r} has {len(self._tokenizer)} tokens, but "
                 f"the model knows {model.config.vocab_size}; save the model's own tokenizer there"
             )
         return model.to(self.device), lacking  # type: ignore[arg-type]
 
     @cached_property
+    def _model(self) -> tuple[PreTrainedModel, frozenset[str]]:
+        return self.load()
+
+    @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         with quiet():
             try:
-                tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+                tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
             except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
                 raise EncoderError(
-                    f"the tokenizer in {str(self._folder)!r} cannot be loaded "
+                    f"the tokenizer in {str(self.folder)!r} cannot be loaded "
                     f"({first_line(error)}); save it again beside the model"
                 ) from None
         tokenizer.padding_side = tokenizer.truncation_side = "right"
         if not tokenizer.is_fast or tokenizer.pad_token is None or not tokenizer("").input_ids:
             raise EncoderError(
-                f"the tokenizer in {str(self._folder)!r} is not a fast one with a padding token "
+                f"the tokenizer in {str(self.folder)!r} is not a fast one with a padding token "
                 "and marks around the text; save the model's own tokenizer there"
             )
         return tokenizer

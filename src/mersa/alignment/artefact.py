@@ -1,0 +1,173 @@
+"""What an aligned encoder says of itself, and whether a training may use it.
+
+An aligned folder holds the encoder in its usual layout, `align.toml` (the settings, written before
+the first step) and `alignment.json` (written last: without it, unfinished). A protocol of several
+folds gives `fold-1/ ...`, one folder each. Text and audio are treated alike.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mersa.config import Config
+from mersa.emotions import LabelSet
+from mersa.errors import AlignmentError, first_line
+from mersa.folds import Fold
+
+FACTS = "alignment.json"
+BEGUN = "align.toml"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What an aligned encoder must have been fitted on.
+
+    Attributes:
+        labels: What is told apart.
+        data_sha256: Digest of the utterances that the labels select.
+        fold: How they are cut.
+    """
+
+    labels: LabelSet
+    data_sha256: str
+    fold: Fold
+
+
+def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
+    """Let the encoders that a run reads mean the aligned folders of its fold.
+
+    Returns:
+        The settings with `text.name` and `audio.name` leading to the fold's own folder, and what
+        the run's `metrics.json` says of its alignments: `leak` (bool) and, by modality, facts; empty
+        if no encoder is aligned.
+
+    Raises:
+        AlignmentError: If one is unfinished, was changed, or was fitted on other labels, data or
+            parts.
+    """
+    told: dict[str, Any] = {}
+    sections = {}
+    for modality, used in (("text", config.uses_text), ("audio", config.uses_audio)):
+        settings = getattr(config, modality)
+        folder = find(settings.name, cut.fold) if used else None
+        if folder is None:
+            continue
+        facts = read(folder)
+        check(folder, facts, cut)
+        name = str(folder) if folder != Path(settings.name) else settings.name
+        sections[modality] = settings.model_copy(update={"name": name})
+        told[modality] = summary(facts)
+    if told:
+        told = {"leak": any(one["leak"] for one in told.values()), **told}
+    return config.model_copy(update=sections), told
+
+
+def find(name: str, fold: Fold) -> Path | None:
+    """Return the aligned folder that the name of an encoder means; None if it means none.
+
+    Raises:
+        AlignmentError: If there are folders of folds, but none of this one.
+    """
+    folder = Path(name).expanduser()
+    if not name or not folder.is_dir():
+        return None
+    if _is_aligned(folder):
+        return folder
+    inner = sorted(one.name for one in folder.glob("fold-*") if _is_aligned(one))
+    if not inner:
+        return None
+    if fold.name not in inner:
+        raise AlignmentError(
+            f"{name} holds encoders aligned for {', '.join(inner)}, but the run has "
+            f"{fold.name or 'one fold alone'}; align again with the protocol of the run, or name "
+            "one of its folders"
+        )
+    return folder / fold.name
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Read what an aligned folder says of itself.
+
+    Raises:
+        AlignmentError: If it is unfinished or cannot be read.
+    """
+    path = folder / FACTS
+    if not path.is_file():
+        raise AlignmentError(
+            f"{folder} is unfinished (it has no {FACTS}); go on with: mersa align ... --out "
+            f"{folder.parent if folder.name.startswith('fold-') else folder}"
+        )
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        whole = {"leak", "labels", "data_sha256", "parts_sha256", "files_sha256"} <= set(facts)
+    except (OSError, ValueError, TypeError) as error:
+        raise AlignmentError(f"{path} cannot be read ({first_line(error)}); align again") from None
+    if not whole:
+        raise AlignmentError(f"{path} is not what mersa align writes; align again")
+    return dict(facts)
+
+
+def check(folder: Path, facts: Mapping[str, Any], cut: Cut) -> None:
+    """See that an encoder was fitted on what a run learns from, and is as it was written.
+
+    Raises:
+        AlignmentError: If not; the message names what differs.
+    """
+    if list(facts["labels"]) != list(cut.labels.labels):
+        raise AlignmentError(
+            f"{folder} was aligned on the labels {', '.join(facts['labels'])}, but the run tells "
+            f"{', '.join(cut.labels.labels)} apart; align again with the data.labels of the run"
+        )
+    if facts["data_sha256"] != cut.data_sha256:
+        raise AlignmentError(
+            f"{folder} was aligned on other utterances, words, emotions or recordings than the "
+            f"run has (digest {facts['data_sha256'][:12]}, expected {cut.data_sha256[:12]}); align "
+            "again on the manifest of the run"
+        )
+    parts = cut.fold.sha256()
+    if facts["parts_sha256"] != parts:
+        raise AlignmentError(
+            f"{folder} was aligned on other parts (protocol {facts.get('protocol')!r}, digest "
+            f"{facts['parts_sha256'][:12]}, expected {parts[:12]}), so it may have learnt from "
+            "what the run is judged on; align again with the protocol, seed and folds of the run"
+        )
+    for name, digest in facts["files_sha256"].items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != digest:
+            raise AlignmentError(
+                f"{folder / name} is not the file that mersa align wrote; bring it back, or align "
+                "again with --again"
+            )
+
+
+def summary(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run tells of an aligned encoder."""
+    kept = ("leak", "parts", "base", "parts_sha256", "preset", "pooling", "best_epoch", "measures")
+    return {name: facts[name] for name in kept if name in facts}
+
+
+def leaks_told(alignment: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each encoder of a run that has seen its test part; mostly none."""
+    return [
+        f"the {modality} encoder was aligned on all parts, so it has seen the labels of validation "
+        "and test"
+        for modality, facts in alignment.items()
+        if isinstance(facts, Mapping) and facts.get("leak")
+    ]
+
+
+def files_sha256(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the digest of each file."""
+    return {name: file_sha256(folder / name) for name in names}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_aligned(folder: Path) -> bool:
+    return (folder / FACTS).is_file() or (folder / BEGUN).is_file()

@@ -1,0 +1,58 @@
+"""The card that stands in the folder of an aligned encoder."""
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+_LEAK = (
+    "**LEAK: this encoder was aligned on all parts. It has seen the labels of validation and test, "
+    "so no score that is read with it on this corpus means anything.**"
+)
+
+
+def alignment_card(facts: Mapping[str, Any]) -> str:
+    """Write the card, Markdown with the front matter of the Hugging Face Hub.
+
+    Of paths on this machine only the last name is told.
+    """
+    align = facts["settings"]["align"]
+    conflicts = facts["examples"]["conflicts"]
+    counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
+    before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
+    base = facts["base"]["name"]
+    base = PurePath(base).name if base.startswith(("/", "~", ".")) else base
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "pipeline_tag: sentence-similarity",
+        "tags: [emotion-recognition, mersa, self-alignment]",
+        "---",
+        "",
+        f"# {base}, self-aligned on {', '.join(facts['labels'])}",
+        "",
+        *([_LEAK, ""] if facts["leak"] else []),
+        "Texts of one emotion lie closer together here than in the encoder that it was made from. "
+        "`AutoModel`, `SentenceTransformer` and, as `text.name`, `mersa train` load this folder.",
+        "",
+        "## How it was made",
+        "",
+        f"Multi-similarity loss (alpha {align['alpha']:g}, beta {align['beta']:g}, base "
+        f"{align['base']:g}; miner {align['miner']}), pooling `{align['pooling']}`; epoch "
+        f"{facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
+        "",
+        f"* Aligned on {facts['parts']} parts" if facts["leak"] else "* Aligned on the train part",
+        f"  of the protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
+        f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data.",
+        f"* Texts under several labels: {conflicts['texts']} ({conflicts['utterances']} "
+        f"utterances), rule `{conflicts['rule']}`, {conflicts['left_out']} left out.",
+        f"* Balanced accuracy by the nearest train texts (cosine) on validation: {before:.3f} "
+        f"before, {after:.3f} after.",
+        "* Typographic apostrophes and quotes were written as on a typewriter before tokenising.",
+        "",
+        "## Limits",
+        "",
+        "The licences of the encoder and of the corpus both bind these weights. The space knows the "
+        "emotions, language and manner of its corpus alone.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,86 @@
+"""One vector a text: a Hugging Face encoder and its pooling.
+
+Shapes: B texts, L tokens of the longest, D width.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mersa.audio import FloatArray
+from mersa.encoders.text import TextEncoder
+
+Pooling = Literal["cls", "mean"]
+Tokens = tuple[Tensor, Tensor]
+"""Numbers and mask of texts of like length, both (B, L)."""
+
+_STRETCH = 1.25  # the longest text of a chunk over its shortest, in tokens
+_AT_ONCE = 64
+
+
+class Embedder(nn.Module):
+    """The vectors of texts, (B, D).
+
+    Args:
+        model: The encoder.
+        pooling: `cls` takes the first frame of a text, `mean` the mean of its frames.
+    """
+
+    def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+
+    def forward(self, chunks: Sequence[Tokens]) -> Tensor:
+        """Return one vector a text, in the order of the chunks."""
+        return torch.cat([self._pooled(ids, mask) for ids, mask in chunks])
+
+    def _pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        frames: Tensor = self.model(ids, attention_mask=mask).last_hidden_state  # (B, L, D)
+        if self.pooling == "cls":
+            return frames[:, 0]
+        real = mask[..., None].to(frames.dtype)
+        return (frames * real).sum(dim=1) / real.sum(dim=1)
+
+
+def by_length(lengths: Sequence[int], *, whole: bool) -> list[list[int]]:
+    """Put rows into chunks of like length, so that little of them is padding.
+
+    Args:
+        lengths: Tokens of each row.
+        whole: Make one chunk of all, as a GPU likes it.
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    if whole:
+        return [order]
+    chunks: list[list[int]] = []
+    for row in order:
+        if not chunks or lengths[row] > _STRETCH * lengths[chunks[-1][0]]:
+            chunks.append([])
+        chunks[-1].append(row)
+    return chunks
+
+
+@torch.inference_mode()
+def embed(embedder: Embedder, encoder: TextEncoder, texts: Sequence[str]) -> FloatArray:
+    """Return the vectors of texts in eval mode, (N, D) float32; each text is run once."""
+    was_training = embedder.training
+    embedder.eval()
+    different = list(dict.fromkeys(texts))
+    rows = {text: row for row, text in enumerate(different)}
+    vectors = np.zeros((len(different), encoder.width), dtype=np.float32)
+    for some in _batches(encoder.count_tokens(different)):
+        answer = embedder([encoder.tokens([different[row] for row in some])])
+        vectors[some] = answer.float().cpu().numpy()
+    embedder.train(was_training)
+    return vectors[[rows[text] for text in texts]]
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    for start in range(0, len(order), _AT_ONCE):
+        yield order[start : start + _AT_ONCE]

@@ -1,0 +1,161 @@
+"""The folder of an aligned text encoder, as AutoModel and SentenceTransformer load it.
+
+align.toml                                           before the first step
+resume.pt                                            while it lasts
+config.json  model.safetensors  tokenizer            Hugging Face
+modules.json  1_Pooling/  sentence_bert_config.json  sentence-transformers
+README.md  alignment.json                            last: without it, unfinished
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from mersa.alignment import artefact
+from mersa.alignment.card import alignment_card
+from mersa.alignment.embedding import Embedder
+from mersa.alignment.settings import AlignConfig, make_align_config
+from mersa.config import read_config, to_toml
+from mersa.encoders.huggingface import quiet
+from mersa.encoders.layout import copy_tokenizer
+from mersa.encoders.text import TextEncoder
+from mersa.errors import AlignmentError
+from mersa.files import write_whole
+
+STATE = "resume.pt"
+_PARTIAL = "model.partial"
+_SEALED = ("config.json", "model.safetensors")
+_MODULES = (("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"))
+
+
+def is_finished(folder: Path) -> bool:
+    """Return True if an alignment ended here."""
+    return (folder / artefact.FACTS).is_file()
+
+
+def check_place(out: Path, leaves: list[Path], config: AlignConfig, *, again: bool) -> None:
+    """See that these aligned folders can stand in `out`.
+
+    Raises:
+        AlignmentError: If `out` is or lies below a file, holds what is no alignment, or holds one
+            of other folds or settings; the last is let through by `again`.
+    """
+    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+        raise AlignmentError(
+            f"{out} is or lies below a file, but an aligned encoder is a folder; choose another "
+            "--out"
+        )
+    there = [one for one in (out, *sorted(out.glob("fold-*"))) if (one / artefact.BEGUN).is_file()]
+    if out.is_dir() and any(out.iterdir()) and not there:
+        raise AlignmentError(
+            f"{out} holds {min(out.iterdir()).name!r}, which is no aligned encoder; name a new or "
+            "an empty folder as --out"
+        )
+    for one in there if not again else ():
+        if one not in leaves:
+            raise AlignmentError(
+                f"{out} holds {'one' if one == out else one.name}, which an alignment of these "
+                "folds does not have; choose another --out, or --again to align anew in its place"
+            )
+        _check_same(one, config)
+
+
+def begin(folder: Path, config: AlignConfig, *, again: bool) -> None:
+    """Write the settings; of an alignment that is done anew nothing stays."""
+    if again and folder.is_dir():
+        shutil.rmtree(folder)
+    if not (folder / artefact.BEGUN).is_file():
+        _write(folder / artefact.BEGUN, to_toml(config).encode())
+
+
+def finish(
+    folder: Path,
+    embedder: Embedder,
+    lacking: frozenset[str],
+    encoder: TextEncoder,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the encoder beside its settings, what is known of it last; return that.
+
+    Args:
+        folder: Where `begin` was.
+        embedder: The aligned model and its pooling.
+        lacking: Weights that the checkpoint did not hold; drawn at random, they are not written.
+        encoder: What it was made from; gives the tokenizer.
+        facts: What stands in `alignment.json`, without the digests of the files.
+    """
+    partial = folder / _PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in embedder.model.state_dict().items()
+        if name not in lacking
+    }
+    _write(partial / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    with quiet():
+        embedder.model.config.save_pretrained(partial)
+    copy_tokenizer(encoder.folder, partial)
+    modules = [
+        {"idx": int(idx), "name": idx, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for idx, path, kind in _MODULES
+    ]
+    _write_json(partial / "modules.json", modules)
+    _write_json(
+        partial / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": encoder.width,
+            "pooling_mode_cls_token": embedder.pooling == "cls",
+            "pooling_mode_mean_tokens": embedder.pooling == "mean",
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+    )
+    _write_json(
+        partial / "sentence_bert_config.json",
+        {"max_seq_length": encoder.max_tokens, "do_lower_case": False},
+    )
+    told = {**facts, "files_sha256": artefact.files_sha256(partial, _SEALED)}
+    _write(partial / "README.md", alignment_card(told).encode())
+    for path in sorted(partial.rglob("*")):
+        if path.is_file():
+            target = folder / path.relative_to(partial)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+    shutil.rmtree(partial)
+    _write_json(folder / artefact.FACTS, told)
+    tidy(folder)
+    return told
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished alignment does not need."""
+    (folder / STATE).unlink(missing_ok=True)
+    for partial in folder.rglob(".*.partial"):
+        partial.unlink(missing_ok=True)
+
+
+def _check_same(folder: Path, config: AlignConfig) -> None:
+    before = make_align_config(read_config(folder / artefact.BEGUN)).model_dump(mode="json")
+    after = config.model_dump(mode="json")
+    for section, values in after.items():
+        for key, value in values.items():
+            if value != before[section][key]:
+                raise AlignmentError(
+                    f"{folder} was aligned with {section}.{key} = {before[section][key]!r}, but "
+                    f"{value!r} was asked for; choose another --out, or --again to align anew in "
+                    "its place"
+                )
+
+
+def _write_json(path: Path, value: object) -> None:
+    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with write_whole(path) as partial:
+        partial.write_bytes(content)

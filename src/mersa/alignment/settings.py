@@ -1,0 +1,148 @@
+"""All that decides a self-alignment: typed settings, each with its meaning and its source.
+
+The paper prints none of its values (Sec. IV-A), so each one has the source of somebody's code.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from mersa.config import (
+    DataSettings,
+    Settings,
+    TextSettings,
+    check_names,
+    validated,
+)
+from mersa.errors import ConfigError
+
+Preset = Literal["library", "sapbert", "reference"]
+Miner = Literal["multi-similarity", "triplet", "none"]
+Conflicts = Literal["keep", "majority", "drop"]
+Parts = Literal["train", "all"]
+
+
+class AlignSettings(Settings):
+    """The loss of Eq. (1), what it is given, and the loop."""
+
+    preset: Preset = Field(
+        "library", description="whose alpha, beta, base and miner: library, sapbert or reference"
+    )
+    alpha: float = Field(
+        2.0, gt=0, le=1e4, description="sharpness of the pull in Eq. (1); library 2, sapbert 1"
+    )
+    beta: float = Field(
+        50.0,
+        gt=0,
+        le=1e4,
+        description="sharpness of the push; library 50, sapbert 60, reference 40",
+    )
+    base: float = Field(
+        0.5, ge=-1, le=1, description="lambda of Eq. (1): the cosine at which an exponential is 1"
+    )
+    miner: Miner = Field(
+        "multi-similarity",
+        description="which pairs of a batch count: multi-similarity (epsilon 0.1), triplet "
+        "(margin 0.2, SapBERT) or none (all)",
+    )
+    pooling: Literal["cls", "mean"] = Field(
+        "cls", description="what stands for a text: its first frame (SapBERT) or the mean"
+    )
+    parts: Parts = Field(
+        "train", description="what is learnt from; all leaks and needs --allow-leak"
+    )
+    balanced: bool = Field(
+        True, description="batches hold equally many of each class; false: as they come"
+    )
+    batch_size: int = Field(64, ge=2, le=65_536, description="texts a step")
+    per_class: int | None = Field(
+        None,
+        ge=2,
+        description="texts of each class in a balanced batch; unset: batch_size over the classes",
+    )
+    per_class_cap: int | None = Field(
+        None, ge=2, description="most texts of a class an epoch, drawn anew each time; unset: all"
+    )
+    conflicts: Conflicts = Field(
+        "keep",
+        description="texts that stand under several labels: keep all, keep the majority's, or "
+        "drop them",
+    )
+    epochs: int = Field(3, gt=0, description="the most; early stopping ends sooner")
+    patience: int = Field(
+        2, gt=0, description="epochs without a better validation space before stopping"
+    )
+    neighbours: int = Field(
+        15, gt=0, description="of the validation measure: balanced accuracy by nearest train texts"
+    )
+    learning_rate: float = Field(2e-5, gt=0, le=1, description="of AdamW; source: SapBERT")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW; source: SapBERT")
+    schedule: Literal["constant", "linear"] = Field(
+        "constant", description="of the rate over the steps; source: SapBERT, constant"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute each layer twice to hold less in memory"
+    )
+    precision: Literal["float32", "bf16"] = Field(
+        "float32", description="of the encoder in training; weights and loss are float32"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of batches and dropout")
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # KevinMusgrave/pytorch-metric-learning: defaults of MultiSimilarityLoss and its miner.
+    "library": {"alpha": 2.0, "beta": 50.0, "base": 0.5, "miner": "multi-similarity"},
+    # cambridgeltl/sapbert:src/metric_learning.py, train/pretrain.sh.
+    "sapbert": {"alpha": 1.0, "beta": 60.0, "base": 0.5, "miner": "triplet"},
+    # msight-tech/research-ms-loss:ret_benchmark/losses/multi_similarity_loss.py.
+    "reference": {"alpha": 2.0, "beta": 40.0, "base": 0.5, "miner": "multi-similarity"},
+}
+"""What each `align.preset` sets, unless a setting is given beside it."""
+
+
+class AlignConfig(Settings):
+    """Everything that decides an alignment."""
+
+    data: DataSettings = DataSettings()
+    text: TextSettings = TextSettings()
+    align: AlignSettings = AlignSettings()
+
+
+def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
+    """Check nested settings and fill in the defaults, those of the preset first.
+
+    Raises:
+        ConfigError: If a name is unknown (the nearest known one is named), a value does not fit,
+            or a setting is given that alignment does not read.
+    """
+    check_names(AlignConfig, nested)
+    align = nested.get("align", {})
+    preset = align.get("preset", "library") if isinstance(align, Mapping) else None
+    if isinstance(preset, str) and preset in PRESETS:
+        nested = {**nested, "align": {**PRESETS[preset], **align}}
+    config = validated(AlignConfig, nested)
+    unread = {
+        "text": ("layer", "output", "live_dropout", "precision"),
+        "data": ("shuffle",),
+    }
+    for section, keys in unread.items():
+        settings = getattr(config, section)
+        for key in keys:
+            value = getattr(settings, key)
+            if value != type(settings).model_fields[key].default:
+                raise ConfigError(
+                    f"{section}.{key} is {value!r}, but alignment does not read it; leave it unset"
+                )
+    if config.align.per_class and config.align.per_class > config.align.batch_size // 2:
+        raise ConfigError(
+            f"align.per_class is {config.align.per_class}, but a batch of "
+            f"{config.align.batch_size} needs at least two classes; give at most "
+            f"{config.align.batch_size // 2}, or a larger align.batch_size"
+        )
+    if (config.align.per_class or 0) > (config.align.per_class_cap or 10**9):
+        raise ConfigError(
+            f"align.per_class is {config.align.per_class}, but align.per_class_cap lets "
+            f"{config.align.per_class_cap} texts of a class into an epoch; raise the second"
+        )
+    return config

@@ -1,0 +1,113 @@
+"""The verb that aligns an encoder."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mersa.cli.options import (
+    Cache,
+    Device,
+    Json,
+    Protocol,
+    Quiet,
+    feature_cache,
+    print_json,
+    progress_bars,
+)
+
+
+def align(
+    manifest: Annotated[Path | None, typer.Argument(help="A manifest.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the aligned encoder.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The text encoder to align: an id or a local folder.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="A label set, as meld-4.")] = None,
+    protocol: Protocol = None,
+    row: Annotated[
+        str | None, typer.Option(help="Labels and text encoder of a row of the paper, as III.6.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Constants and miner: library, sapbert or reference.")
+    ] = None,
+    parts: Annotated[
+        str | None, typer.Option(help="train; all leaks and is refused without --allow-leak.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as align.base=0.6.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of batches and dropout.")] = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Let --parts all through, and stamp it.")
+    ] = False,
+    device: Device = "auto",
+    cache: Cache = None,
+    again: Annotated[bool, typer.Option("--again", help="Align anew in place of one.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Self-align a text encoder on the train part; killed, the same command goes on.
+
+    The folder goes into training as text.name. It is bound to its labels, data and parts: training
+    on others refuses it.
+    """
+    from mersa.alignment.settings import AlignConfig, make_align_config
+    from mersa.config import apply_assignments, merged, read_config, to_toml
+    from mersa.errors import ConfigError
+    from mersa.paper import find_row
+
+    nested: dict[str, Any] = {}
+    if row:
+        wanted = find_row(row).settings()
+        nested = {"data": wanted["data"], "text": {"name": wanted["text"]["name"]}}
+    if config:
+        nested = merged(nested, read_config(config))
+    given = {
+        "text.name": text,
+        "data.labels": labels,
+        "data.protocol": protocol,
+        "align.preset": preset,
+        "align.parts": parts,
+        "align.seed": seed,
+    }
+    assignments = [f"{name}={value}" for name, value in given.items() if value is not None]
+    nested = apply_assignments(nested, [*(settings or []), *assignments], kind=AlignConfig)
+    resolved = make_align_config(nested)
+    if show:
+        typer.echo(to_toml(resolved, comments=True))
+        return
+    if manifest is None:
+        raise ConfigError("no manifest was given; make one with: mersa prepare CORPUS --out DIR")
+    if out is None:
+        raise ConfigError("no folder was given for the aligned encoder; name it with --out DIR")
+
+    from mersa.alignment.align import align as run_alignment
+
+    with progress_bars(quiet) as progress:
+        told = run_alignment(
+            manifest,
+            resolved,
+            out,
+            cache=feature_cache(cache),
+            device=device,
+            again=again,
+            allow_leak=allow_leak,
+            progress=progress,
+        )
+    if as_json:
+        print_json(told)
+        return
+    for facts in told["folds"]:
+        scores = facts["measures"]["validation"]
+        typer.echo(
+            f"{facts['folder']}: validation, {scores['name']}: {scores['before']:.3f} before, "
+            f"{scores['after']:.3f} after (epoch {facts['best_epoch'] + 1} of "
+            f"{len(facts['history'])})" + (" LEAK" if facts["leak"] else "")
+        )
+    if not quiet:
+        typer.echo(f"train with it: mersa train {manifest} --set text.name={out} ...")
