@@ -36,7 +36,11 @@ FLOORS = [
     ["alignment.align"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
-    ["pooling", "comparison", "figures", "experiment", "report"],
+    ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
+    # What runs say: beside each other, as the paper's tables, and of its claims.
+    ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
+    ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
+    ["report.report"],
     # The paper by one command.
     ["reproduce.plan", "reproduce.ledger", "reproduce.stand_ins", "reproduce.loss_figure"],
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],

@@ -18,7 +18,6 @@ Beside it stand two tests that each see less: a paired t test over seeds knows o
 utterances, and McNemar's test (1947) knows neither of groups nor of training again.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -26,17 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from mersa.bootstrap import (
-    DRAWS,
-    FEWEST_GROUPS,
-    Array,
-    group_weights,
-    interval,
-    p_value,
-    seed_interval,
-)
+from mersa.bootstrap import DRAWS, seed_interval
+from mersa.contrasts import contrast
 from mersa.errors import RunError, ShapeError
-from mersa.evaluation import SCORES, Predictions, bias, group_tables, score_title
+from mersa.evaluation import SCORES, Predictions, group_tables, score_title
 from mersa.tables import aligned
 
 LEVEL = 0.05
@@ -266,6 +258,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def check_alike(systems: Mapping[str, Sequence[Predictions]]) -> None:
+    """See that systems, and all their seeds, answered for the same utterances.
+
+    Args:
+        systems: Answers of each, one for each seed, by the name that messages call it.
+
+    Raises:
+        RunError: If the utterances, their emotions or groups, or the labels differ.
+    """
+    (name, first), *_ = systems.items()
+    reference = _in_order(first[0], name)
+    for other, several in systems.items():
+        for one in several:
+            _matched(one, reference, (name, other))
+
+
 def to_text(comparisons: Sequence[Comparison]) -> str:
     """Align comparisons for a terminal, one table each."""
     several = len(comparisons) > 1
@@ -333,49 +341,12 @@ def _matched(one: Predictions, reference: Predictions, names: tuple[str, str]) -
 def _differences(
     ones: Sequence[Predictions], others: Sequence[Predictions], draws: int, seed: int
 ) -> tuple[Difference, ...]:
-    first, second = ([group_tables(one) for one in system] for system in (ones, others))
-    num, num_groups = len(ones[0].ids), len(first[0].confusion)
-    enough = num_groups >= FEWEST_GROUPS
-    weights = group_weights(num_groups, draws, seed) if enough else np.zeros((0, num_groups))
-    values = [_by_seed([one.scores() for one in system]) for system in (first, second)]
-    drawn = [
-        _by_seed([one.drawn(weights) for one in system]) if enough else {}
-        for system in (first, second)
-    ]
-    random = np.random.default_rng((seed, 1))
-    result = []
-    for name in SCORES:
-        value = float(values[1][name].mean() - values[0][name].mean())
-        if not enough:
-            result.append(Difference(name, value, None, None, None, None, num, num_groups))
-            continue
-        by_groups = drawn[1][name].mean(0) - drawn[0][name].mean(0)
-        shift = bias(name, by_groups, value)
-        by_both = by_groups + _training_again(values[0][name], values[1][name], draws, random)
-        low, high = interval(by_both, num_groups, bias=shift)
-        p = p_value(by_both, num_groups, bias=shift)
-        bounds = max(low, -1.0), min(high, 1.0)
-        result.append(Difference(name, value, *bounds, p, p, num, num_groups))
-    return tuple(result)
-
-
-def _by_seed(several: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Stack each score of each seed, (S,) or (S, B)."""
-    return {name: np.stack([one[name] for one in several]) for name in SCORES}
-
-
-def _training_again(first: Array, second: Array, draws: int, random: np.random.Generator) -> Array:
-    """Draw how the difference of the means over seeds, (S,) and (S',), varies by training, (B,)."""
-    if min(len(first), len(second)) < 2:
-        return np.zeros(draws)
-    parts = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
-    if not any(parts):
-        return np.zeros(draws)
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
+    systems = [[group_tables(one) for one in system] for system in (ones, others)]
+    num, num_groups = len(ones[0].ids), len(systems[0][0].confusion)
+    return tuple(
+        Difference(one.name, one.value, one.low, one.high, one.p, one.p, num, num_groups)
+        for one in contrast(systems, (-1.0, 1.0), draws=draws, seed=seed)
     )
-    again: Array = math.sqrt(sum(parts)) * random.standard_t(freedom, size=draws)
-    return again
 
 
 def _over_seeds(
@@ -406,8 +377,8 @@ def _one_text(comparison: Comparison, several: bool) -> str:
     header = ["score", "difference", "p", *(["p (Holm)"] if several else []), "verdict"]
     rows = [header]
     for one in comparison.differences:
-        cells = [score_title(one.name), _signed(one.value, one.low, one.high), _p_text(one.p)]
-        rows.append([*cells, *([_p_text(one.p_holm)] if several else []), one.verdict])
+        cells = [score_title(one.name), signed(one.value, one.low, one.high), p_text(one.p)]
+        rows.append([*cells, *([p_text(one.p_holm)] if several else []), one.verdict])
     any_score = comparison.differences[0]
     title = (
         f"{comparison.second} less {comparison.first}: {any_score.n} utterances in "
@@ -425,7 +396,7 @@ def _seeds_text(first: int, second: int) -> str:
 def _beside(comparison: Comparison) -> list[str]:
     lines = [
         f"over {one.seeds} pairs of seeds alone, {score_title(one.name)}: "
-        f"{_signed(one.mean, one.low, one.high)}, {_p_said(one.p)}"
+        f"{signed(one.mean, one.low, one.high)}, {_p_said(one.p)}"
         for one in comparison.over_seeds
     ]
     if comparison.mcnemar is not None:
@@ -437,12 +408,14 @@ def _beside(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _signed(value: float, low: float | None, high: float | None) -> str:
+def signed(value: float, low: float | None, high: float | None) -> str:
+    """Write a difference with its sign, and its interval if it has one."""
     said, *bounds = (f"{round(one, 3) + 0.0:+.3f}" for one in (value, low, high) if one is not None)
     return f"{said} [{', '.join(bounds)}]" if bounds else said
 
 
-def _p_text(p: float | None) -> str:
+def p_text(p: float | None) -> str:
+    """Write a p value; nothing where there is none."""
     if p is None:
         return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

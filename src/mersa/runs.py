@@ -19,19 +19,22 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor, nn
 
-from mersa import __version__, build
+from mersa import __version__
 from mersa.config import Config, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
-from mersa.encoders.base import Encoder
 from mersa.errors import EncoderError, RunError
 from mersa.evaluation import Predictions
 from mersa.files import one_process, write_whole
 from mersa.manifest import read_table, write_table
+
+if TYPE_CHECKING:  # scores are read without loading torch
+    from torch import Tensor, nn
+
+    from mersa.encoders.base import Encoder
 
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
@@ -84,9 +87,9 @@ class Run:
     folder: Path
     config: Config
     labels: LabelSet
-    text: Encoder | None
-    audio: Encoder | None
-    network: nn.Module
+    text: "Encoder | None"
+    audio: "Encoder | None"
+    network: "nn.Module"
 
 
 def members(folder: Path) -> list[Path]:
@@ -223,7 +226,7 @@ def read_parts(folder: Path) -> dict[str, str]:
     return {row["id"]: row["part"] for row in read_table(folder / "parts.csv")}
 
 
-def save_encoder(folder: Path, modality: str, encoder: Encoder, *, whole: bool) -> None:
+def save_encoder(folder: Path, modality: str, encoder: "Encoder", *, whole: bool) -> None:
     """Record an encoder; `whole` also copies what is needed to load it, as `bundle` does."""
     facts = {
         "name": encoder.name,
@@ -237,7 +240,7 @@ def save_encoder(folder: Path, modality: str, encoder: Encoder, *, whole: bool) 
     write_text(folder / "encoders" / f"{modality}.json", _json(facts))
 
 
-def save_network(folder: Path, network: nn.Module) -> None:
+def save_network(folder: Path, network: "nn.Module") -> None:
     """Write the network's weights as safetensors."""
     from safetensors.torch import save
 
@@ -255,6 +258,8 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
         EncoderError: If an encoder's weights are not those that it was trained with.
         RunError: If it is unfinished, or its labels or weights do not fit.
     """
+    from mersa import build
+
     check_finished(folder)
     config = load_config(folder)
     labels = load_labels(folder)
@@ -447,7 +452,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> Encoder:
+def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> "Encoder":
+    from mersa import build
+
     saved = bundled(folder, modality)
     encoder: Encoder
     if modality == "text":
@@ -464,7 +471,7 @@ def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> E
     return encoder
 
 
-def _load_weights(path: Path, network: nn.Module) -> None:
+def _load_weights(path: Path, network: "nn.Module") -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -182,21 +182,38 @@ def compare(
 
 def report(
     run: Annotated[list[Path], typer.Argument(help="Evaluated run folders.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for report.md and report.json.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report as HTML, Markdown, LaTeX, CSV and JSON."),
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="What the report is called.")] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, help="Utterances of each table shown with attention, at most.")
+    ] = 8,
     as_json: Json = False,
 ) -> None:
-    """Print the test scores of runs beside each other."""
-    from mersa.report import collect, to_markdown, to_text
-    from mersa.runs import write_json, write_text
+    """Tell the test scores of runs: the paper's tables and claims, or runs beside each other.
 
-    lines = collect(run)
-    if out:
-        write_text(out / "report.md", to_markdown(lines))
-        write_json(out / "report.json", lines)
+    Runs that are all rows of the paper are told by table, beside what is printed, and the paper's
+    claims are tested on them. Other runs stand beside each other.
+    """
+    from mersa.report import report as write_report
+    from mersa.report.content import read_content
+    from mersa.report.formats import to_text
+    from mersa.report.sheets import sheets
+    from mersa.report.side_by_side import to_text as beside_each_other
+
+    content = (
+        write_report(run, out, title=title, examples=examples)
+        if out
+        else read_content(run, title=title)[0]
+    )
     if as_json:
-        print_json(lines)
+        print_json(content)
+    elif content["side_by_side"]:
+        typer.echo(beside_each_other(content["side_by_side"]), nl=False)
     else:
-        typer.echo(to_text(lines), nl=False)
+        typer.echo(to_text(sheets(content)), nl=False)
 
 
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:

@@ -185,6 +185,33 @@ class TextEncoder:
         )
         return [len(ids) for ids in found["input_ids"]]
 
+    def words(self, text: str) -> list[tuple[str, int]]:
+        """Return the words of a text and how many frames each has, the model's own marks included.
+
+        What the tokenizer takes as one word is one, whatever pieces it is cut into.
+        """
+        text = fold_typography(text)
+        if self._output == "pooler":
+            return [(text.strip(), 1)]
+        found = self._tokenizer(
+            text, truncation=True, max_length=self.max_tokens, return_offsets_mapping=True
+        )
+        pieces = self._tokenizer.convert_ids_to_tokens(found["input_ids"])
+        words: list[tuple[str, int]] = []
+        before: int | None = None
+        for piece, place, (start, end) in zip(
+            pieces, found.word_ids(), found["offset_mapping"], strict=True
+        ):
+            if place is None:
+                words.append((piece, 1))
+            elif place != before:
+                words.append((text[start:end].strip(), 1))
+            else:
+                word, num = words[-1]
+                words[-1] = (word + text[start:end], num + 1)
+            before = place
+        return words
+
     def live_dropout(self) -> AbstractContextManager[None]:
         """Return a context in which dropout is live, so that no two answers are alike."""
         return live_dropout(self._model[0])

@@ -145,6 +145,13 @@ class TinyText:
         """Encode texts one by one; see the protocol."""
         return pad([self._encode(text) for text in cast(Sequence[str], batch)])
 
+    def words(self, text: str) -> list[tuple[str, int]]:
+        """Return what each frame of a text stands for, and that it is one frame."""
+        words = to_words(text)[:MAX_WORDS]
+        if words and self._output == "pooler":
+            return [(" ".join(words), 1)]
+        return [(word, 1) for word in (_CLS, *words)]
+
     def save(self, folder: Path) -> None:
         """Write the vocabulary, one word a line in sorted order, and the settings."""
         with write_whole(folder / "vocabulary.txt") as path:

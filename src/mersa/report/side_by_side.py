@@ -73,7 +73,7 @@ def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
         alone = systems.count(line["system"]) == 1
         name = line["system"] if alone else f"{line['system']}: {Path(line['run']).name}"
         rows.append([name, *(score_cell(line, column) for column in PRINTED_SCORES)])
-    return "\n".join([*aligned(rows), _note(lines)]) + "\n"
+    return "\n".join([*aligned(rows), note(lines)]) + "\n"
 
 
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -84,7 +84,7 @@ def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
         for line in lines
     ]
     table = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in table) + f"\n\n{_note(lines)}\n"
+    return "\n".join(f"| {' | '.join(row)} |" for row in table) + f"\n\n{note(lines)}\n"
 
 
 def _test_part(folder: Path) -> set[str]:
@@ -97,7 +97,8 @@ def _test_part(folder: Path) -> set[str]:
     }
 
 
-def _note(lines: Sequence[Mapping[str, Any]]) -> str:
+def note(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Say what the numbers are of, and what their brackets hold."""
     seeds = max(line.get("seeds", 1) for line in lines)
     if seeds > 1:
         spread = (

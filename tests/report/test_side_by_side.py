@@ -4,7 +4,7 @@ import pytest
 
 from mersa.errors import RunError
 from mersa.evaluation import score_cell
-from mersa.report import collect, to_markdown, to_text
+from mersa.report.side_by_side import collect, to_markdown, to_text
 
 NOTE = (
     "57 test utterances in 11 groups (dialogues, else speakers, else utterances); "

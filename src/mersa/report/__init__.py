@@ -1,0 +1,5 @@
+"""Runs told in tables, claims and pictures."""
+
+from mersa.report.report import report
+
+__all__ = ["report"]

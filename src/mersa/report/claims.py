@@ -1,0 +1,375 @@
+"""The paper's claims, tested on runs of its rows instead of read off single numbers.
+
+A claim is about pairs of rows, as that row .5 scores above row .3. Its measure in one table is the
+mean over its pairs of the difference of the mean scores over seeds. The interval draws whole groups
+of utterances and, with it, training again (`contrasts`). It is answered in three ways:
+
+holds             the measure lies above 0
+does not hold     it lies below 0, or so near to it that not even `MARGIN` is left to the claim
+cannot be told    neither, or something stands in the way of telling
+
+Both tests are at 5 %, corrected after Holm 1979 over all claims and tables of a report, for each
+score by itself. The claim is answered by accuracy, the one score that the paper defines; the other
+scores stand beside it.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mersa.bootstrap import DRAWS, FEWEST_GROUPS
+from mersa.comparison import LEVEL, holm
+from mersa.contrasts import Contrast, contrast
+from mersa.evaluation import PRINTED_SCORES, group_tables
+from mersa.paper import ROWS
+from mersa.report.rows import Entry, other_settings
+
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+Factor = Literal["text", "audio", "network"]
+
+MARGIN = 0.02
+"""Differences below two points count as none; the paper's own steps are mostly of one to four."""
+
+TEST_SIZES: Mapping[str, int] = {"III": 554, "IV": 738, "V": 1136}
+"""A tenth of the utterances of each table: the paper says 8:1:1 and no number."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says of pairs of rows.
+
+    Attributes:
+        name: What files call it.
+        says: The claim as a sentence.
+        pairs: Lines of a table; the second is said to score above the first.
+        factor: What has to differ within each pair for the claim to be tested at all.
+    """
+
+    name: str
+    says: str
+    pairs: tuple[tuple[int, int], ...]
+    factor: Factor
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("alignment", "Self-alignment of the text encoder helps", ((3, 5), (4, 7)), "text"),
+    Claim("cross-attention", "Cross-attention helps", ((5, 6), (7, 8)), "network"),
+    Claim("wav2vec", "Wav2Vec is better than VGGish", ((1, 2), (3, 4), (5, 7), (6, 8)), "audio"),
+    Claim(
+        "above-server", "MERSA is better than SERVER", ((1, 5), (1, 6), (2, 7), (2, 8)), "network"
+    ),
+    Claim(
+        "above-3m-ser", "MERSA is better than 3M-SER", ((3, 5), (3, 6), (4, 7), (4, 8)), "network"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A claim's measure in one score.
+
+    Attributes:
+        name: The score.
+        value: Mean difference over the pairs.
+        low: Lower bound of its 95 % interval, uncorrected; None with too few groups.
+        high: Upper bound; None with too few groups.
+        p: p value of 0; None with too few groups.
+        p_holm: The same, corrected.
+        p_within: Corrected p value of a difference of `MARGIN` or more.
+        verdict: What this score alone says.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    p_within: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What the paper's own numbers say of a claim.
+
+    Attributes:
+        accuracy: Difference of the printed accuracies, one a pair.
+        f1: Difference of the printed F1, one a pair.
+        standard_error: Of the mean difference in accuracy on `n` utterances, if errors of two
+            systems are unrelated.
+        n: A tenth of the corpus, since the paper gives no number.
+        beyond: True if the mean lies above 1.96 standard errors.
+    """
+
+    accuracy: tuple[float, ...]
+    f1: tuple[float, ...]
+    standard_error: float
+    n: int
+    beyond: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean difference in accuracy over the pairs."""
+        return sum(self.accuracy) / len(self.accuracy)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a claim fares in one table.
+
+    Attributes:
+        claim: The claim.
+        table: The table.
+        verdict: By accuracy, unless something stands in the way.
+        why: What stands in the way; empty if nothing.
+        cautions: What else has to be known to read the numbers, a sentence each.
+        pairs: The pairs of rows that were run.
+        not_run: The pairs that were not.
+        measures: One a score of `PRINTED_SCORES`; empty if no pair was run.
+        seeds: Number of seeds.
+        n: Number of utterances.
+        groups: Number of groups.
+        printed: What the paper's numbers say, over all pairs.
+    """
+
+    claim: Claim
+    table: str
+    verdict: Verdict
+    why: str
+    cautions: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+    not_run: tuple[tuple[str, str], ...]
+    measures: tuple[Measure, ...]
+    seeds: int
+    n: int
+    groups: int
+    printed: Printed
+
+
+def answer_claims(
+    tables: Mapping[str, Mapping[str, Entry]], *, draws: int = DRAWS, seed: int = 0
+) -> list[Answer]:
+    """Answer each claim in each table.
+
+    Args:
+        tables: Entries by row, by table, as `rows.read_entries` returns them.
+        draws: Bootstrap draws.
+        seed: Of the draws.
+    """
+    asked = [
+        _Asked(claim, table, entries, *_pairs(claim, table, entries))
+        for claim in CLAIMS
+        for table, entries in tables.items()
+    ]
+    measured = [_measure(one, draws, seed) for one in asked]
+    told = [row for row, one in enumerate(asked) if not one.hindrance()]
+    measures: list[list[Measure]] = [[] for _ in asked]
+    for place in range(len(PRINTED_SCORES)):
+        corrected = dict(zip(told, _corrected([measured[row][place] for row in told]), strict=True))
+        for row, several in enumerate(measured):
+            if several:
+                measures[row].append(corrected.get(row) or _uncorrected(several[place]))
+    return [_answer(one, several) for one, several in zip(asked, measures, strict=True)]
+
+
+def printed_difference(claim: Claim, table: str) -> Printed:
+    """Return what the paper's own numbers say of a claim in a table."""
+    rows = [(ROWS[f"{table}.{one}"], ROWS[f"{table}.{two}"]) for one, two in claim.pairs]
+    accuracy = tuple(round(two.accuracy - one.accuracy, 4) for one, two in rows)
+    f1 = tuple(round(two.f1 - one.f1, 4) for one, two in rows)
+    n = TEST_SIZES[table]
+    variance = sum(
+        weight**2 * ROWS[row].accuracy * (1 - ROWS[row].accuracy) / n
+        for row, weight in _weights([(one.id, two.id) for one, two in rows]).items()
+    )
+    error = math.sqrt(variance)
+    return Printed(accuracy, f1, error, n, sum(accuracy) / len(accuracy) > 1.96 * error)
+
+
+def _pairs(
+    claim: Claim, table: str, entries: Mapping[str, Entry]
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Return the pairs of rows that were run, and those that were not."""
+    pairs = [(f"{table}.{one}", f"{table}.{two}") for one, two in claim.pairs]
+    run = tuple(pair for pair in pairs if pair[0] in entries and pair[1] in entries)
+    return run, tuple(pair for pair in pairs if pair not in run)
+
+
+def _weights(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Return what each row is multiplied by, so that the sum is the mean over the pairs."""
+    weights: dict[str, float] = {}
+    for one, two in pairs:
+        weights[one] = weights.get(one, 0.0) - 1 / len(pairs)
+        weights[two] = weights.get(two, 0.0) + 1 / len(pairs)
+    return weights
+
+
+def _measure(asked: "_Asked", draws: int, seed: int) -> list[Contrast]:
+    """Return the measure in each of `PRINTED_SCORES`; nothing if no pair was run."""
+    if not asked.pairs:
+        return []
+    weights = _weights(asked.pairs)
+    systems = [[group_tables(one) for one in asked.entries[row].answers] for row in weights]
+    several = contrast(systems, list(weights.values()), margin=MARGIN, draws=draws, seed=seed)
+    by_name = {one.name: one for one in several}
+    return [by_name[name] for name in PRINTED_SCORES]
+
+
+def _corrected(several: Sequence[Contrast]) -> list[Measure]:
+    """Correct the p values of one score over all claims and tables, and read the verdicts.
+
+    What cannot be told whatever the numbers are has been left out; all others have p values.
+    """
+    zero = holm([1.0 if one.p is None else one.p for one in several])
+    within = holm([1.0 if one.p_within is None else one.p_within for one in several])
+    return [
+        Measure(one.name, one.value, one.low, one.high, one.p, p, q, _verdict(one.value, p, q))
+        for one, p, q in zip(several, zero, within, strict=True)
+    ]
+
+
+def _uncorrected(one: Contrast) -> Measure:
+    return Measure(one.name, one.value, one.low, one.high, one.p, None, None, "cannot be told")
+
+
+def _verdict(value: float, p: float, p_within: float) -> Verdict:
+    if p <= LEVEL:
+        return "holds" if value > 0 else "does not hold"
+    return "does not hold" if p_within <= LEVEL else "cannot be told"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A claim in a table, before it is answered."""
+
+    claim: Claim
+    table: str
+    entries: Mapping[str, Entry]
+    pairs: tuple[tuple[str, str], ...]
+    not_run: tuple[tuple[str, str], ...]
+
+    @property
+    def run(self) -> list[Entry]:
+        """The entries that the pairs are made of."""
+        return [self.entries[row] for row in _weights(self.pairs)]
+
+    def hindrance(self) -> str:
+        """Say why the claim cannot be told whatever the numbers are; empty if it can."""
+        if not self.pairs:
+            return "no pair of its rows was run"
+        leaking = [one.row.id for one in self.run if one.leak]
+        if leaking:
+            return f"the aligned encoder of {_rows(leaking)} saw utterances beyond the train part"
+        shuffled = [one.row.id for one in self.run if one.config.data.shuffle != "none"]
+        if shuffled:
+            return f"{_rows(shuffled)} had words or sound shuffled, which is a control"
+        alike = [f"{one} and {two}" for one, two in self.pairs if not self._differ(one, two)]
+        if alike:
+            what = {
+                "text": "read one and the same text encoder, so that nothing was aligned",
+                "audio": "hear one and the same audio encoder",
+                "network": "are one and the same network over one and the same text encoder",
+            }[self.claim.factor]
+            return f"{_and(alike)} {what}"
+        groups = len(set(self.run[0].answers[0].groups))
+        if groups < FEWEST_GROUPS:
+            return f"too few groups ({groups}; at least {FEWEST_GROUPS} are needed)"
+        if len(self.run[0].seeds) < 2:
+            return "one seed each, so how much training again changes is not known"
+        return ""
+
+    def cautions(self) -> list[str]:
+        """Say what else has to be known to read the numbers."""
+        said = []
+        if self.pairs and self.not_run:
+            lacking = _and([f"{one} and {two}" for one, two in self.not_run])
+            num = len(self.pairs) + len(self.not_run)
+            said.append(f"over {len(self.pairs)} of {num} pairs; not run: {lacking}")
+        plain = [one.row.id for one in self.run if one.row.aligned and not one.alignment]
+        if plain:
+            said.append(f"no self-alignment is on record for {_rows(plain)}")
+        foreign = [one.corpus for one in self.run if one.corpus != one.row.corpus]
+        if foreign:
+            said.append(f"on the corpus {foreign[0]}, which is not the paper's")
+        for one, two in self.pairs:
+            names = self._also(self.entries[one], self.entries[two])
+            if names:
+                said.append(f"{one} and {two} differ also in {_and(names)}")
+        return said
+
+    def _differ(self, one: str, two: str) -> bool:
+        """Tell whether a pair differs in what the claim is about."""
+        first, second = self.entries[one], self.entries[two]
+        if self.claim.factor == "network":
+            if _SAME.get(first.config.network.system) != _SAME.get(second.config.network.system):
+                return True
+            return first.encoders.get("text") != second.encoders.get("text")
+        return first.encoders.get(self.claim.factor) != second.encoders.get(self.claim.factor)
+
+    def _also(self, first: Entry, second: Entry) -> list[str]:
+        """Name the settings beyond the rows' in which a pair differs."""
+        ones, others = other_settings(first), other_settings(second)
+        names = [name for name in sorted({*ones, *others}) if ones.get(name) != others.get(name)]
+        same_printed = first.row.audio == second.row.audio
+        if same_printed and first.encoders.get("audio") != second.encoders.get("audio"):
+            names.append("the audio encoder")
+        return names
+
+
+_SAME: Mapping[str, str] = {
+    "server": "server",
+    "3m-ser": "3m-ser",
+    "mersa": "3m-ser",
+    "mersa-cross": "mersa-cross",
+}
+"""Systems that are one network; MERSA is 3M-SER over another text encoder."""
+
+
+def _answer(asked: _Asked, measures: Sequence[Measure]) -> Answer:
+    any_entry = next(iter(asked.entries.values()))
+    why = asked.hindrance()
+    return Answer(
+        asked.claim,
+        asked.table,
+        measures[0].verdict if measures and not why else "cannot be told",
+        why,
+        tuple(asked.cautions()),
+        asked.pairs,
+        asked.not_run,
+        tuple(measures),
+        len(any_entry.seeds),
+        len(any_entry.answers[0].ids),
+        len(set(any_entry.answers[0].groups)),
+        printed_difference(asked.claim, asked.table),
+    )
+
+
+def _rows(rows: Sequence[str]) -> str:
+    return f"{'row' if len(rows) == 1 else 'rows'} {_and(rows)}"
+
+
+def _and(words: Sequence[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def as_dict(answer: Answer) -> dict[str, Any]:
+    """Return an answer as JSON holds it."""
+    return {
+        "claim": answer.claim.name,
+        "says": answer.claim.says,
+        "table": answer.table,
+        "verdict": answer.verdict,
+        "why": answer.why,
+        "cautions": list(answer.cautions),
+        "pairs": [list(pair) for pair in answer.pairs],
+        "not_run": [list(pair) for pair in answer.not_run],
+        "measures": [asdict(one) for one in answer.measures],
+        "seeds": answer.seeds,
+        "n": answer.n,
+        "groups": answer.groups,
+        "margin": MARGIN,
+        "printed": asdict(answer.printed) | {"mean_accuracy": answer.printed.mean},
+    }

@@ -1,0 +1,171 @@
+"""A report as plain text, Markdown, CSV and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mersa.evaluation import PRINTED_SCORES
+from mersa.report.sheets import Sheet
+from mersa.tables import aligned
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": "$<$",
+    ">": "$>$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def to_text(sheets: Sequence[Sheet]) -> str:
+    """Align tables for a terminal."""
+    parts = [
+        "\n".join([sheet.title, *aligned([sheet.header, *sheet.rows]), *sheet.notes])
+        for sheet in sheets
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_markdown(content: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
+    """Write a report as Markdown."""
+    lines = [f"# {content['title']}", ""]
+    for note in content["notes"]:
+        lines += [note, ""]
+    for sheet in sheets:
+        lines += [f"## {sheet.title}", ""]
+        for row in (sheet.header, ("---",) * len(sheet.header), *sheet.rows):
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
+        lines.append("")
+        for note in sheet.notes:
+            lines += [note, ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def rows_csv(content: Mapping[str, Any]) -> str:
+    """Write one line a row of the paper, run or not, numbers unrounded."""
+    columns = ["table", "row", "model", "method", "printed_accuracy", "printed_f1", "run"]
+    for name in PRINTED_SCORES:
+        columns += [name, f"{name}_low", f"{name}_high", f"{name}_sd"]
+    for name in ("accuracy", "macro_f1", "weighted_f1"):
+        columns += [f"{name}_less_printed"]
+    columns += ["n", "groups", "seeds", "protocol", "corpus", "labels", "leak", "differs"]
+    lines = []
+    for table in content["tables"]:
+        for row in table["rows"]:
+            line: dict[str, object] = {
+                "table": table["table"],
+                "row": row["row"],
+                "model": row["model"],
+                "method": row["method"],
+                "printed_accuracy": row["printed"]["accuracy"],
+                "printed_f1": row["printed"]["f1"],
+            }
+            lines.append(line | (_ours(table, row) if row["runs"] else {}))
+    return _csv(columns, lines)
+
+
+def claims_csv(content: Mapping[str, Any]) -> str:
+    """Write one line for each claim, table and score, numbers unrounded."""
+    columns = ["claim", "table", "answer", "why", "score", "pairs", "difference", "low", "high"]
+    columns += ["p", "p_holm", "p_within", "answer_of_score", "seeds", "n", "groups", "margin"]
+    columns += ["printed_difference", "printed_standard_error", "cautions"]
+    lines = [
+        {
+            "claim": one["claim"],
+            "table": one["table"],
+            "answer": one["verdict"],
+            "why": one["why"],
+            "pairs": " ".join(f"{second}-{first}" for first, second in one["pairs"]),
+            **{name: one[name] for name in ("seeds", "n", "groups", "margin")},
+            "printed_difference": one["printed"]["mean_accuracy"],
+            "printed_standard_error": one["printed"]["standard_error"],
+            "cautions": "; ".join(one["cautions"]),
+            "score": measure.get("name", ""),
+            "difference": measure.get("value"),
+            **{name: measure.get(name) for name in ("low", "high", "p", "p_holm", "p_within")},
+            "answer_of_score": measure.get("verdict", ""),
+        }
+        for one in content["claims"]
+        for measure in one["measures"] or [{}]
+    ]
+    return _csv(columns, lines)
+
+
+def to_latex(content: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
+    r"""Write every table for `\input` into a paper; booktabs, tabularx and pdflscape are needed."""
+    lines = [
+        f"% {content['title']}; made by mersa {content['mersa']}".replace("\n", " "),
+        r"% \usepackage{booktabs,tabularx,pdflscape}",
+    ]
+    for sheet in sheets:
+        lines += ["", *_latex_table(sheet)]
+    return "\n".join(lines) + "\n"
+
+
+def latex_escape(text: str) -> str:
+    """Return text as LaTeX prints it as it stands."""
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return re.sub(r'"([^"]*)"', r"``\1''", escaped)
+
+
+def _latex_table(sheet: Sheet) -> list[str]:
+    wide = len(sheet.header) > 6
+    kinds = "".join(
+        "X" if place in sheet.words and place else "l" for place in range(len(sheet.header))
+    )
+    if "X" not in kinds:
+        kinds = f"X{kinds[1:]}"
+    return [
+        *([r"\begin{landscape}"] if wide else []),
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex_escape(sheet.title)}.}}",
+        rf"\label{{tab:mersa-{sheet.name}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{{kinds}}}",
+        r"\toprule",
+        _latex_row(sheet.header),
+        r"\midrule",
+        *map(_latex_row, sheet.rows),
+        r"\bottomrule",
+        r"\end{tabularx}",
+        *(rf"\par\smallskip\raggedright {latex_escape(note)}" for note in sheet.notes),
+        r"\end{table}",
+        *([r"\end{landscape}"] if wide else []),
+    ]
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(map(latex_escape, cells))} \\\\"
+
+
+def _ours(table: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, object]:
+    line: dict[str, object] = {
+        "run": " ".join(row["runs"]),
+        "n": row["n"],
+        "groups": row["groups"],
+        "seeds": " ".join(map(str, row["seeds"])),
+        "protocol": row["protocol"],
+        "corpus": table["tested_on"],
+        "labels": " ".join(table["labels"]),
+        "leak": row["leak"],
+        "differs": "; ".join(row["differs"]),
+    }
+    for name in PRINTED_SCORES:
+        low, high = row["ci95"][name] or (None, None)
+        line |= {name: row["scores"][name], f"{name}_low": low, f"{name}_high": high}
+        line[f"{name}_sd"] = row["sd"][name]
+    for name, one in row["difference"].items():
+        line[f"{name}_less_printed"] = one["value"]
+    return line
+
+
+def _csv(columns: Sequence[str], lines: Sequence[Mapping[str, object]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()

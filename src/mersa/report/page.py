@@ -1,0 +1,177 @@
+"""A report as one HTML page that needs no other file: tables, claims, pictures, attention."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mersa.evaluation import concatenate
+from mersa.figures import draw_confusion, draw_reliability
+from mersa.report.examples import RULE
+from mersa.report.pictures import as_data_uri, draw_attention, draw_learning
+from mersa.report.rows import Entry
+from mersa.report.sheets import LEAK, NOT_RUN, Sheet
+from mersa.report.style import STYLE
+
+_VERDICTS = {"holds": "yes", "does not hold": "no", "cannot be told": "open"}
+
+
+def to_html(
+    content: Mapping[str, Any],
+    sheets: Sequence[Sheet],
+    tables: Mapping[str, Mapping[str, Entry]],
+) -> str:
+    """Write a report as a page.
+
+    Args:
+        content: What the report says.
+        sheets: The same as tables of text.
+        tables: The runs of rows by table, of which pictures are drawn.
+    """
+    sections = [
+        *_claim_cards(content["claims"]),
+        *(part for sheet in sheets for part in _sheet(sheet)),
+        *(part for table, entries in tables.items() for part in _pictures(table, entries)),
+        *(part for example in content["examples"] for part in _example(example)),
+    ]
+    title = escape(content["title"])
+    notes = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
+    return "\n".join(
+        [
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{title}</title>",
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            f"<header><h1>{title}</h1>{notes}</header>",
+            _contents(sheets, tables, content["examples"]),
+            "<main>",
+            *sections,
+            "</main>",
+            f"<footer>Made by mersa {escape(content['mersa'])}.</footer>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _contents(
+    sheets: Sequence[Sheet], tables: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]
+) -> str:
+    links = [(sheet.name, sheet.title) for sheet in sheets]
+    links += [(f"pictures-{table.lower()}", f"Table {table}: pictures") for table in tables]
+    links += [
+        (f"attention-{one['table'].lower()}", f"Table {one['table']}: attention")
+        for one in examples
+    ]
+    items = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in links)
+    return f'<nav aria-label="Contents"><ul>{items}</ul></nav>'
+
+
+def _claim_cards(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say in one glance how each claim fares in each table."""
+    if not claims:
+        return
+    yield '<section class="cards" aria-label="Claims at a glance">'
+    for says in dict.fromkeys(one["says"] for one in claims):
+        answers = "".join(
+            f'<li><span class="table">Table {one["table"]}</span> '
+            f'<span class="verdict {_VERDICTS[one["verdict"]]}">{one["verdict"]}</span></li>'
+            for one in claims
+            if one["says"] == says
+        )
+        yield f"<article><h2>{escape(says)}</h2><ul>{answers}</ul></article>"
+    yield "</section>"
+
+
+def _sheet(sheet: Sheet) -> Iterator[str]:
+    yield f'<section id="{sheet.name}"><h2>{escape(sheet.title)}</h2>'
+    yield '<div class="scroll" tabindex="0"><table>'
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in sheet.header)
+    yield f"<thead><tr>{heads}</tr></thead>"
+    yield "<tbody>"
+    for row in sheet.rows:
+        cells = "".join(_cell(cell, place not in sheet.words) for place, cell in enumerate(row))
+        yield f"<tr>{cells}</tr>"
+    yield "</tbody></table></div>"
+    for note in sheet.notes:
+        yield f'<p class="note">{escape(note)}</p>'
+    yield "</section>"
+
+
+def _cell(text: str, number: bool) -> str:
+    names = ["number" if number else "words"]
+    names += ["leak"] if text.startswith(LEAK) or text.endswith(f" {LEAK}") else []
+    names += ["absent"] if text == NOT_RUN else []
+    names += [_VERDICTS[text.partition(":")[0]]] if text.partition(":")[0] in _VERDICTS else []
+    kind_of = f' class="{" ".join(names)}"'
+    told = escape(text)
+    if number:  # an interval goes beneath its score, and a word beneath both
+        told = told.replace(" [", "<br>[").replace("], ", "],<br>")
+    return f"<td{kind_of}>{told}</td>"
+
+
+def _pictures(table: str, entries: Mapping[str, Entry]) -> Iterator[str]:
+    yield f'<section id="pictures-{table.lower()}"><h2>Table {table}: pictures</h2>'
+    for id_, entry in entries.items():
+        answers = concatenate(entry.answers)
+        several = f", {len(entry.seeds)} seeds together" if len(entry.seeds) > 1 else ""
+        name = f"{id_}, {entry.row.model}, {entry.row.method}"
+        yield f"<h3>{escape(name)}{several}</h3>"
+        yield '<div class="pictures">'
+        yield _picture(draw_confusion(answers), f"Confusion matrix of row {id_}")
+        yield _picture(draw_reliability(answers), f"Reliability of row {id_}")
+        yield _picture(draw_learning(entry.histories()), f"Learning curves of row {id_}")
+        yield "</div>"
+    yield "</section>"
+
+
+def _picture(figure: Any, says: str) -> str:
+    return (
+        f'<figure><img alt="{escape(says)}" src="{as_data_uri(figure)}">'
+        f"<figcaption>{escape(says)}</figcaption></figure>"
+    )
+
+
+def _example(example: Mapping[str, Any]) -> Iterator[str]:
+    table = example["table"]
+    yield f'<section id="attention-{table.lower()}"><h2>Table {table}: attention</h2>'
+    if example["why"]:
+        yield f'<p class="note">Not shown: {escape(example["why"])}.</p></section>'
+        return
+    yield (
+        f'<p class="note">Row {example["row"]}, seed {example["seed"]}. {escape(RULE)}. A share is '
+        "what the network's last summary takes of a word or a moment, followed back through all "
+        "its attentions; those of all words and moments sum to 1. It says where input comes from, "
+        "not what would change without it.</p>"
+    )
+    yield '<div class="examples">'
+    for one in example["utterances"]:
+        attention = one["attention"]
+        right = one["truth"] == one["answer"]
+        verdict = "rightly" if right else f"wrongly, for it is {one['truth']}"
+        yield f"<article><h3>{escape(one['id'])}</h3>"
+        yield (
+            f"<p>{escape(one['answer'])} at {one['confidence']:.3f}, {escape(verdict)}; share of "
+            f"the words {sum(attention['traced_words']):.3f}, of the sound "
+            f"{sum(attention['traced_sound']):.3f}</p>"
+        )
+        yield f'<p class="words">{_shaded(attention)}</p>'
+        title = f"{one['answer']} at {one['confidence']:.2f}; truth: {one['truth']}"
+        yield _picture(draw_attention(attention, title=title), f"Attention on {one['id']}")
+        yield "</article>"
+    yield "</div></section>"
+
+
+def _shaded(attention: Mapping[str, Any]) -> str:
+    """Shade each word by its share, the largest darkest."""
+    largest = max(attention["traced_words"]) or 1.0
+    return " ".join(
+        f'<span style="--share:{share / largest:.3f}" title="{share:.4f}">{escape(word)}</span>'
+        for word, share in zip(attention["words"], attention["traced_words"], strict=True)
+    )
