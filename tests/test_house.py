@@ -27,7 +27,7 @@ FLOORS = [
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
-    ["encoders.budget", "encoders.cache"],
+    ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # Self-alignment of an encoder, before fusion.
@@ -36,6 +36,7 @@ FLOORS = [
     ["alignment.align"],
     # A training, its scores, and what it leaves behind.
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    ["alignment.geometry", "alignment.space"],
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],

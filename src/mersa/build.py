@@ -5,12 +5,14 @@ Each encoder's module is imported only where it is asked for, since some take se
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from mersa.config import AudioSettings, Config, TextSettings
 from mersa.encoders.base import Encoder
+from mersa.encoders.projected import BASE, ProjectedEncoder, is_projected, read_facts
 from mersa.errors import ConfigError
 from mersa.networks import (
     CrossAttentionFusion,
@@ -36,6 +38,19 @@ def text_encoder(
         saved: Folder that `Encoder.save` wrote; it comes before the name.
         device: Where it runs.
     """
+    projected = _projected(settings, saved)
+    if projected:
+        base = TextSettings(**_base_settings(projected, "text", settings))
+        inside = projected / BASE
+        return ProjectedEncoder.load(
+            projected,
+            text_encoder(
+                base,
+                train_texts=train_texts,
+                saved=inside if inside.is_dir() else None,
+                device=device,
+            ),
+        )
     if settings.name == "tiny":
         from mersa.encoders.tiny import TinyText
 
@@ -61,6 +76,13 @@ def audio_encoder(
     settings: AudioSettings, *, saved: Path | None = None, device: str = "cpu"
 ) -> Encoder:
     """Build the encoder of sound; arguments as in `text_encoder`."""
+    projected = _projected(settings, saved)
+    if projected:
+        base = AudioSettings(**_base_settings(projected, "audio", settings))
+        inside = projected / BASE
+        return ProjectedEncoder.load(
+            projected, audio_encoder(base, saved=inside if inside.is_dir() else None, device=device)
+        )
     kind, _, argument = settings.name.partition(":")
     if kind in {"mel", "vggish", "onnx"}:
         _refuse_layers(settings.layer, "audio", kind)
@@ -167,6 +189,39 @@ def device(name: str) -> str:
             f"device {name!r} is not there: torch sees {count} CUDA devices; choose auto or cpu"
         )
     return name
+
+
+def _projected(settings: TextSettings | AudioSettings, saved: Path | None) -> Path | None:
+    """Return the folder of a projection on a frozen encoder, if that is what is asked for."""
+    folder = saved or Path(settings.name).expanduser()
+    return folder if settings.name and is_projected(folder) else None
+
+
+def _base_settings(
+    folder: Path, modality: str, settings: TextSettings | AudioSettings
+) -> dict[str, Any]:
+    """Return what the base of a projection is built from.
+
+    Raises:
+        ConfigError: If the projection reads the other modality, or a setting is given that differs
+            from that of the base.
+    """
+    facts = read_facts(folder)
+    if facts["modality"] != modality:
+        raise ConfigError(
+            f"{modality}.name is {str(folder)!r}, which projects {facts['modality']}; give it as "
+            f"{facts['modality']}.name"
+        )
+    base = facts["settings"]
+    fields = type(settings).model_fields
+    for key in fields.keys() - {"name", "live_dropout"}:
+        value = getattr(settings, key)
+        if value not in (fields[key].default, base.get(key, fields[key].default)):
+            raise ConfigError(
+                f"{modality}.{key} is {value!r}, but {str(folder)!r} was aligned on frames with "
+                f"{base.get(key, fields[key].default)!r}; leave it unset"
+            )
+    return dict(base)
 
 
 def _refuse_unread(

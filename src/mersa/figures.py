@@ -26,7 +26,7 @@ def reliability(predictions: Predictions, path: Path) -> None:
     Raises:
         RunError: If there are no answers, or the path does not end in `.png`.
     """
-    _save(draw_reliability(predictions), path)
+    save_png(draw_reliability(predictions), path)
 
 
 def confusion(predictions: Predictions, path: Path) -> None:
@@ -35,7 +35,7 @@ def confusion(predictions: Predictions, path: Path) -> None:
     Raises:
         RunError: If there are no answers, or the path does not end in `.png`.
     """
-    _save(draw_confusion(predictions), path)
+    save_png(draw_confusion(predictions), path)
 
 
 def draw_reliability(predictions: Predictions) -> "Figure":
@@ -137,7 +137,12 @@ def _figure(predictions: Predictions, size: tuple[float, float]) -> "Figure":
     return Figure(figsize=size, layout="constrained")
 
 
-def _save(figure: "Figure", path: Path) -> None:
+def save_png(figure: "Figure", path: Path) -> None:
+    """Write a figure whole or not at all, the same bytes for the same figure.
+
+    Raises:
+        RunError: If the path does not end in `.png`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     if path.suffix.lower() != ".png":

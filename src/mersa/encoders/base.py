@@ -6,7 +6,7 @@ Shapes: B clips in the batch, L frames of the longest, K stacked layers, D width
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,23 @@ class Encoder(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write all that is needed to load this encoder again from `folder` alone."""
+        ...
+
+
+@runtime_checkable
+class Derived(Protocol):
+    """An encoder whose frames follow from those of another one, clip by clip.
+
+    The cache holds the frames of its base, and derives from them what is asked for.
+    """
+
+    @property
+    def base(self) -> Encoder:
+        """What it derives its frames from."""
+        ...
+
+    def derive(self, frames: FloatArray) -> FloatArray:
+        """Return its frames of a clip, (L, D), for those of the base, (L', D')."""
         ...
 
 

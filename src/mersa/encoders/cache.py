@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mersa.audio import FloatArray
-from mersa.encoders.base import Encoder
+from mersa.encoders.base import Derived, Encoder
 from mersa.encoders.budget import Batches, Item
 from mersa.files import write_whole
 
@@ -67,13 +67,15 @@ def encode_missing(
     The frames of a clip do not depend on its batch, and so not on the budget.
 
     Args:
-        encoder: Gives the frames.
+        encoder: Gives the frames; of a derived one, the frames of its base are stored.
         items: What to encode, by utterance id; the same content is encoded once.
         cache: Takes the frames, each as soon as its batch is done.
         budget: How many seconds or tokens a batch may hold, padding included; by default what
             suits the encoder's device.
         on_progress: Called with the number of clips that are there and the number of all.
     """
+    if isinstance(encoder, Derived):
+        return encode_missing(encoder.base, items, cache, budget=budget, on_progress=on_progress)
     by_key = {item.key: item for item in items.values()}
     wanted = [item for item in by_key.values() if not cache.path(encoder, item.key).exists()]
     done = len(by_key) - len(wanted)
@@ -98,6 +100,8 @@ def encode_missing(
 
 def load_frames(encoder: Encoder, item: Item, cache: FeatureCache) -> FloatArray:
     """Return the frames of one clip from the cache, encoding it if they are not there."""
+    if isinstance(encoder, Derived):
+        return encoder.derive(load_frames(encoder.base, item, cache))
     frames = cache.get(encoder, item.key)
     if frames is None:
         frames = encoder.encode([item.load()]).split()[0]  # type: ignore[arg-type]
