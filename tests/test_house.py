@@ -43,7 +43,8 @@ FLOORS = [
     ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
     ["report.report"],
     # The paper by one command.
-    ["reproduce.plan", "reproduce.ledger", "reproduce.stand_ins", "reproduce.loss_figure"],
+    ["reproduce.request", "reproduce.plan", "reproduce.ledger", "reproduce.stand_ins"],
+    ["reproduce.loss_figure"],
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],

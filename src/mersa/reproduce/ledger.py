@@ -1,7 +1,6 @@
 """Which steps are finished, what they took, and how long the others may take."""
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -104,28 +103,26 @@ class Estimate:
     """How long the steps that are left may take.
 
     Attributes:
-        seconds: Of those that are like a finished one.
+        seconds: Of those of a kind of which one has finished.
         known: How many those are.
-        unknown: How many are like no finished one.
+        rough: How many of them go by a finished step that is not quite of their kind, as a row
+            by one with another network.
+        unknown: How many there are of which nothing is known; steps that take a moment are in
+            neither number.
     """
 
     seconds: float
     known: int
+    rough: int
     unknown: int
 
     def text(self) -> str:
         """Tell it in words."""
-        if not self.known and not self.unknown:
-            return "the last one"
         if not self.known:
-            return "how long the rest takes is not known before a step like it has run"
-        time = f"about {duration(self.seconds)} left"
-        if not self.unknown:
-            return time
-        return (
-            f"{time} for {self.known} steps that are like finished ones, and "
-            f"{self.unknown} more whose time is not known yet"
-        )
+            return "how long the rest takes is not known yet" if self.unknown else "nearly done"
+        kind = "very roughly" if self.rough else "about"
+        more = f", and {self.unknown} steps of unknown length" if self.unknown else ""
+        return f"{kind} {duration(self.seconds)} left{more}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same for JSON."""
@@ -133,29 +130,36 @@ class Estimate:
 
 
 def estimate(left: Sequence[Step], steps: Sequence[Step], ledger: Ledger) -> Estimate:
-    """Estimate what is left from what like steps took, by size.
-
-    Steps that are like no other are a moment's work, and are not counted.
+    """Estimate what is left from what the steps most like it took, by size.
 
     Args:
         left: The steps that have not run.
         steps: All steps.
-        ledger: The records of those that have.
+        ledger: The records of those that have; one that was stopped and gone on with tells
+            nothing.
     """
-    taken: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for step in steps:
-        record = ledger.record(step)
-        if step.like and record and not record.resumed:
-            taken[step.like].append((record.seconds, step.size))
-    seconds, known, unknown = 0.0, 0, 0
+    taken = [
+        (step, record.seconds)
+        for step in steps
+        if step.like and (record := ledger.record(step)) and not record.resumed
+    ]
+    seconds, known, rough, unknown = 0.0, 0, 0, 0
     for step in (one for one in left if one.like):
-        if step.like not in taken:
+        alike = [_shared(step.like, one.like) for one, _ in taken]
+        most = max(alike, default=0)
+        if not most:
             unknown += 1
             continue
-        known += 1
-        spent, size = map(sum, zip(*taken[step.like], strict=True))
-        seconds += spent / size * step.size
-    return Estimate(seconds, known, unknown)
+        nearest = [one for one, shared in zip(taken, alike, strict=True) if shared == most]
+        known, rough = known + 1, rough + (most < len(step.like))
+        seconds += step.size * sum(s for _, s in nearest) / sum(one.size for one, _ in nearest)
+    return Estimate(seconds, known, rough, unknown)
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many words two sequences begin with alike."""
+    pairs = zip(one, other, strict=False)
+    return next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def duration(seconds: float) -> str:

@@ -9,69 +9,27 @@ plan.json  steps/  log.txt   what was asked for, what is finished, what was said
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mersa.emotions import LABEL_SETS
-from mersa.paper import BERT, ROWS, WAV2VEC2, Row
+from mersa.paper import Row
+from mersa.reproduce.request import (
+    COUNTS,
+    TOY,
+    Request,
+    align_settings,
+    aligned_labels,
+    audio_kind,
+    encoder_name,
+    figure3_labels,
+    row_settings,
+    rows_of,
+    text_name,
+)
 
-TABLES: Mapping[str, str] = {"table3": "III", "table4": "IV", "table5": "V"}
-"""Targets that are rows, each with the number of its table."""
-
-COUNTS: Mapping[str, str] = {"table1": "iemocap", "table2": "meld"}
-"""Targets that are the counts of a corpus."""
-
-TARGETS = (*COUNTS, *TABLES, "figure2", "figure3")
-"""All that can be asked for beside `all`."""
-
-FIGURE3_LABELS = ("iemocap-4", "meld-4", "iemocap-6")
-"""The paper does not say on what Fig. 3 was drawn: the first of these whose corpus is there."""
-
-ENCODERS: Mapping[str, str] = {"bert": BERT, "vggish": "vggish", "wav2vec2": WAV2VEC2}
-"""The paper's encoders, each with the name that settings know it by."""
-
-TOY = "toy"
-
-_ROWS_ALONE = {"data.shuffle", "text.layer", "text.output", "text.live_dropout", "text.precision"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        targets: Of `TARGETS`, in their order.
-        folders: Folder of each corpus that is at hand, by the name of the corpus.
-        quick: Rehearse on the embedded corpus with stand-ins.
-        protocol: How the corpora are cut.
-        seeds: How many trainings of each row differ in `train.seed` alone.
-        settings: Assignments such as `train.epochs=3`, those of a rehearsal included.
-        strict: Refuse a corpus that differs from its release, or warn; None as its reader does.
-        encoders: What is taken for each of `ENCODERS`: its name in settings, or, as a path, a
-            stand-in below the output folder.
-    """
-
-    targets: tuple[str, ...]
-    folders: Mapping[str, Path] = field(default_factory=dict)
-    quick: bool = False
-    protocol: str = "auto"
-    seeds: int = 1
-    settings: tuple[str, ...] = ()
-    strict: bool | None = None
-    encoders: Mapping[str, str | Path] = field(default_factory=lambda: dict(ENCODERS))
-
-    def corpus(self, name: str) -> str:
-        """Return the corpus that stands for one of the paper's."""
-        return TOY if self.quick else name
-
-    def labels(self) -> dict[str, str]:
-        """Return the corpus that stands for that of each label set of the paper."""
-        return {row.labels: self.corpus(row.corpus) for row in ROWS.values()}
-
-    def has(self, corpus: str) -> bool:
-        """Return True if a corpus of the paper, or what stands for it, is at hand."""
-        return self.quick or corpus in self.folders
+_FUSIONS = {"server": "server", "3m-ser": "self", "mersa": "self", "mersa-cross": "cross"}
+"""What the time of a row depends on, beside its audio encoder."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +43,9 @@ class Step:
         makes: The file or folder that it leaves behind, below the output folder; empty for frames
             in the cache.
         needs: Names of the steps whose results it reads.
-        like: Steps of which this is the same take as long as their sizes ask.
-        size: How much there is to do, among steps that are alike.
+        like: What its time depends on, from the general to the particular; empty where it takes a
+            moment.
+        size: How much there is to do: steps alike take as long as their sizes ask.
         command: The verb that does the same, if there is one.
     """
 
@@ -95,82 +54,13 @@ class Step:
     subject: str
     makes: str = ""
     needs: tuple[str, ...] = ()
-    like: str = ""
+    like: tuple[str, ...] = ()
     size: float = 1.0
     command: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same for JSON."""
         return asdict(self)
-
-
-def rows_of(request: Request) -> list[Row]:
-    """Return the rows of the tables that are asked for and whose corpus is at hand."""
-    numbers = [TABLES[target] for target in request.targets if target in TABLES]
-    return [
-        row
-        for row in ROWS.values()
-        if row.id.partition(".")[0] in numbers and request.has(row.corpus)
-    ]
-
-
-def figure3_labels(request: Request) -> str:
-    """Return the label set on which Fig. 3 is drawn; empty if no corpus is at hand."""
-    corpora = {row.labels: row.corpus for row in ROWS.values()}
-    return next((name for name in FIGURE3_LABELS if request.has(corpora[name])), "")
-
-
-def aligned_labels(request: Request) -> dict[str, str]:
-    """Return for each label set that needs an aligned encoder whose encoder it takes.
-
-    Label sets of the same emotions, on the same corpus, take one.
-    """
-    corpora = request.labels()
-    wanted = [row.labels for row in rows_of(request) if row.aligned]
-    if "figure3" in request.targets and figure3_labels(request):
-        wanted.append(figure3_labels(request))
-    first: dict[Any, str] = {}
-    owners = {}
-    for name in sorted(set(wanted), key=list(corpora).index):
-        labels = LABEL_SETS[name]
-        key = (corpora[name], labels.labels, tuple(labels.merges.items()))
-        owners[name] = first.setdefault(key, name)
-    return owners
-
-
-def text_name(request: Request, row: Row, out: Path) -> str:
-    """Return the text encoder of a row: plain, or the aligned folder."""
-    if row.aligned:
-        return str(out / "aligned" / aligned_labels(request)[row.labels])
-    return encoder_name(request, "bert", out)
-
-
-def audio_kind(row: Row) -> str:
-    """Return which of `ENCODERS` hears the sound of a row."""
-    return "vggish" if row.audio == "vggish" else "wav2vec2"
-
-
-def encoder_name(request: Request, kind: str, out: Path) -> str:
-    """Return the name of an encoder in settings; a stand-in lies below the output folder."""
-    name = request.encoders[kind]
-    return str(out / name) if isinstance(name, Path) else name
-
-
-def not_run(request: Request) -> dict[str, str]:
-    """Return the targets that cannot be run without a folder, each with the corpus it lacks."""
-    lacking = {}
-    for target in request.targets:
-        if target in COUNTS:
-            corpus = COUNTS[target]
-        elif target in TABLES:
-            corpus = ROWS[f"{TABLES[target]}.1"].corpus
-        else:
-            continue
-        if not request.has(corpus):
-            lacking[target] = corpus
-    if "figure3" in request.targets and not figure3_labels(request):
-        lacking["figure3"] = "iemocap or meld"
-    return lacking
 
 
 def plan(request: Request, out: Path, *, sizes: Mapping[str, int] | None = None) -> list[Step]:
@@ -196,8 +86,9 @@ def plan(request: Request, out: Path, *, sizes: Mapping[str, int] | None = None)
         steps.append(_row(request, row, owner, out, sizes))
     steps += [_align(request, owner, out, sizes) for owner in owners.values() if owner not in done]
     steps += _figure3(request, owners)
-    told = tuple(step.name for step in steps if step.action in {"counts", "row", "figure"})
-    steps.append(Step("report", "report", "", "report.json", told))
+    if rows:
+        told = tuple(step.name for step in steps if step.action in {"row", "figure"})
+        steps.append(Step("report", "report", "", "report.json", told))
     return steps
 
 
@@ -243,57 +134,61 @@ def _encoded(request: Request, rows: Sequence[Row], sizes: Mapping[str, int]) ->
     ]
     for corpus, kind in sorted(set(pairs)):
         needs = _after(request, f"prepare {corpus}")
-        yield Step(f"encode {corpus} {kind}", "encode", f"{corpus} {kind}", "", needs,
-                   f"encode {kind}", sizes.get(corpus, 1))  # fmt: skip
+        yield Step(
+            name=f"encode {corpus} {kind}",
+            action="encode",
+            subject=f"{corpus} {kind}",
+            needs=needs,
+            like=("encode", kind),
+            size=sizes.get(corpus, 1),
+        )
 
 
 def _align(request: Request, labels: str, out: Path, sizes: Mapping[str, int]) -> Step:
-    corpora = request.labels()
-    corpus = corpora[labels]
+    corpus = request.labels()[labels]
+    base = f"text.name={encoder_name(request, 'bert', out)}"
     command = _command(
-        "align", out / "corpora" / corpus / "manifest.csv", "--protocol", request.protocol,
-        *_set(f"data.labels={labels}", f"text.name={encoder_name(request, 'bert', out)}",
-              *align_settings(request.settings)),
-        "--out", out / "aligned" / labels,
-    )  # fmt: skip
-    needs = _after(request, f"prepare {corpus}")
-    return Step(f"align {labels}", "align", labels, f"aligned/{labels}", needs, "align",
-                sizes.get(labels, 1), command)  # fmt: skip
+        *("align", out / "corpora" / corpus / "manifest.csv", "--protocol", request.protocol),
+        *_set(f"data.labels={labels}", base, *align_settings(request.settings)),
+        *("--out", out / "aligned" / labels),
+    )
+    return Step(
+        name=f"align {labels}",
+        action="align",
+        subject=labels,
+        makes=f"aligned/{labels}",
+        needs=_after(request, f"prepare {corpus}"),
+        like=("align",),
+        size=sizes.get(labels, 1),
+        command=command,
+    )
 
 
 def _row(request: Request, row: Row, owner: str, out: Path, sizes: Mapping[str, int]) -> Step:
     corpus, kind = request.corpus(row.corpus), audio_kind(row)
+    text, audio = text_name(request, row, out), encoder_name(request, kind, out)
+    names = (f"text.name={text}", f"audio.name={audio}")
     command = _command(
-        "train", out / "corpora" / corpus / "manifest.csv", "--row", row.id,
-        "--protocol", request.protocol, "--seeds", request.seeds,
-        *_set(f"text.name={text_name(request, row, out)}",
-              f"audio.name={encoder_name(request, kind, out)}", *row_settings(request.settings)),
-        "--out", out / "rows" / row.id,
-    )  # fmt: skip
+        *("train", out / "corpora" / corpus / "manifest.csv", "--row", row.id),
+        *("--protocol", request.protocol, "--seeds", request.seeds),
+        *_set(*names, *row_settings(request.settings)),
+        *("--out", out / "rows" / row.id),
+    )
     words = f"align {owner}" if row.aligned else f"encode {corpus} bert"
-    needs = (f"prepare {corpus}", f"encode {corpus} {kind}", words)
-    return Step(f"row {row.id}", "row", row.id, f"rows/{row.id}/metrics.json", needs,
-                f"row {kind} {row.system} {row.aligned}", sizes.get(row.labels, 1),
-                command)  # fmt: skip
+    return Step(
+        name=f"row {row.id}",
+        action="row",
+        subject=row.id,
+        makes=f"rows/{row.id}/metrics.json",
+        needs=(f"prepare {corpus}", f"encode {corpus} {kind}", words),
+        like=("row", kind, _FUSIONS[row.system]),
+        size=sizes.get(row.labels, 1),
+        command=command,
+    )
 
 
 def _after(request: Request, *names: str) -> tuple[str, ...]:
     return (*names, "stand-ins") if request.quick else names
-
-
-def align_settings(settings: Sequence[str]) -> list[str]:
-    """Return the assignments that self-alignment reads: the cut is the rows'."""
-    return [
-        one
-        for one in settings
-        if one.partition(".")[0] in {"align", "data", "text"}
-        and one.partition("=")[0].strip() not in _ROWS_ALONE
-    ]
-
-
-def row_settings(settings: Sequence[str]) -> list[str]:
-    """Return the assignments that a training reads."""
-    return [one for one in settings if one.partition(".")[0] != "align"]
 
 
 def _set(*assignments: str) -> list[str]:

@@ -12,7 +12,14 @@ from mersa.files import one_process
 from mersa.progress import OnProgress, Progress, Silent
 from mersa.reproduce import stand_ins
 from mersa.reproduce.ledger import Ledger, estimate
-from mersa.reproduce.plan import ENCODERS, TARGETS, Request, Step, not_run, plan, rows_of
+from mersa.reproduce.plan import Step, plan
+from mersa.reproduce.request import (
+    ENCODERS,
+    TARGETS,
+    Request,
+    not_run,
+    rows_of,
+)
 from mersa.reproduce.survey import SOURCES, check_encoders, check_request, survey
 from mersa.reproduce.work import Work, do
 from mersa.runs import read_json, read_metrics, write_json

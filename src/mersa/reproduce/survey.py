@@ -17,8 +17,10 @@ from mersa.manifest import Manifest, read_manifest
 from mersa.paper import Row
 from mersa.progress import Progress
 from mersa.protocols import cut, find_protocol
-from mersa.reproduce.plan import (
+from mersa.reproduce import stand_ins
+from mersa.reproduce.request import (
     COUNTS,
+    ENCODERS,
     TOY,
     Request,
     aligned_labels,
@@ -131,6 +133,33 @@ def survey(request: Request, out: Path, progress: Progress) -> Survey:
     return Survey(manifests, sizes)
 
 
+def notes(request: Request) -> list[str]:
+    """Return what a page of this reproduction has to say of how it was made."""
+    said = list(stand_ins.NOTES) if request.quick else []
+    usual = stand_ins.ENCODERS if request.quick else ENCODERS
+    said += [
+        f"In place of the paper's {kind}: {name}."
+        for kind, name in request.encoders.items()
+        if name != usual[kind]
+    ]
+    owners = aligned_labels(request)
+    if owners:
+        said.append(
+            "Self-aligned encoders are fitted on the train part of each fold alone, once for each "
+            "label set; all rows and seeds of it share them, so the spread over seeds is that of "
+            "the networks."
+        )
+        said += [
+            f"{labels} and {owner} are the same emotions of the same corpus here, so they share "
+            "one, and the rows of the two tables are the same trainings twice."
+            for labels, owner in owners.items()
+            if labels != owner
+        ]
+    if request.settings:
+        said.append(f"Settings beside the defaults: {', '.join(request.settings)}.")
+    return said
+
+
 def check_encoders(request: Request, out: Path) -> None:
     """See that the encoders can be had; those of the Hugging Face Hub are fetched.
 
@@ -138,13 +167,13 @@ def check_encoders(request: Request, out: Path) -> None:
         EncoderError: If one cannot.
     """
     configs = [row_config(request, row, out) for row in rows_of(request)]
-    stand_ins = {str(out / name) for name in request.encoders.values() if isinstance(name, Path)}
+    own = {str(out / name) for name in request.encoders.values() if isinstance(name, Path)}
     aligned = str(out / "aligned")
     for text in dict.fromkeys(config.text for config in configs):
-        if text.name not in stand_ins and not text.name.startswith(aligned):
+        if text.name not in own and not text.name.startswith(aligned):
             build.text_encoder(text)
     for audio in dict.fromkeys(config.audio for config in configs):
-        if audio.name not in stand_ins:
+        if audio.name not in own:
             build.audio_encoder(audio)
 
 

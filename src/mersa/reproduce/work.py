@@ -15,17 +15,17 @@ from mersa.paper_tables import beside_table
 from mersa.progress import Progress
 from mersa.reproduce import stand_ins
 from mersa.reproduce.loss_figure import write_loss_figure
-from mersa.reproduce.plan import (
+from mersa.reproduce.plan import Step
+from mersa.reproduce.request import (
     COUNTS,
     TOY,
     Request,
-    Step,
     align_settings,
     audio_kind,
     encoder_name,
     rows_of,
 )
-from mersa.reproduce.survey import corpus_selection, row_config
+from mersa.reproduce.survey import corpus_selection, notes, row_config
 from mersa.runs import write_json, write_text
 
 
@@ -145,15 +145,15 @@ def _figure(step: Step, work: Work) -> None:
 
 
 def _report(step: Step, work: Work) -> None:
-    from mersa.report import collect, to_markdown
+    from mersa.report.report import report
 
-    tables: dict[str, list[Path]] = {}
-    for row in rows_of(work.request):
-        tables.setdefault(row.id.partition(".")[0], []).append(work.out / "rows" / row.id)
-    lines = {table: collect(folders) for table, folders in tables.items()}
-    parts = [f"# Table {table}\n\n{to_markdown(held)}" for table, held in lines.items()]
-    write_text(work.out / "report.md", "\n".join(parts))
-    write_json(work.out / step.makes, lines)
+    request = work.request
+    report(
+        [work.out / "rows" / row.id for row in rows_of(request)],
+        work.out,
+        title="Rehearsal of the paper's tables" if request.quick else "The paper's tables",
+        notes=notes(request),
+    )
 
 
 _WAYS: Mapping[str, Callable[[Step, Work], None]] = {
