@@ -1,5 +1,6 @@
 """The verb that rebuilds the paper."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +77,8 @@ def reproduce(
         strict=strict,
     )
     with progress_bars(quiet) as progress:
+        # Which batches held what, for each encoder anew, would hide what is running.
+        logging.getLogger("mersa.encoders.cache").setLevel(logging.WARNING)
         if dry_run:
             found = preview(request, out, progress=progress)
         else:
@@ -96,15 +99,14 @@ def reproduce(
 
 
 def _print_plan(found: dict[str, Any]) -> None:
-    from mersa.tables import aligned
+    from mersa.reproduce.ledger import Estimate
 
-    lines = [
-        ("finished" if step["finished"] else "to do", step["name"], step["command"])
-        for step in found["steps"]
-    ]
-    typer.echo("\n".join(aligned(lines)))
+    for step in found["steps"]:
+        typer.echo(f"{'finished' if step['finished'] else 'to do':8}  {step['name']}")
     for target, why in found["not_run"].items():
-        typer.echo(f"not run: {target}, {why}")
+        typer.echo(f"not run   {target}, {why}")
+    num = sum(not step["finished"] for step in found["steps"])
+    typer.echo(f"{num} steps to do, {Estimate(**found['left']).text()}; their commands: --json")
 
 
 def _print_summary(found: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mersa.paper import Row
+from mersa.paper import ROWS, Row
 from mersa.reproduce.request import (
     COUNTS,
     TOY,
@@ -101,8 +101,10 @@ def _prepared(
     for name in dict.fromkeys(request.corpus(one) for one in used if request.has(one)):
         root = str(request.folders[name]) if name in request.folders else ""
         command = _command("prepare", name, root, "--out", out / "corpora" / name)
-        yield Step(f"prepare {name}", "prepare", name, f"corpora/{name}/manifest.csv", (), name,
-                   command=command)  # fmt: skip
+        made = f"corpora/{name}/manifest.csv"
+        yield Step(
+            f"prepare {name}", "prepare", name, made, like=("prepare", name), command=command
+        )
     if request.quick and (rows or owners):
         yield Step("stand-ins", "stand-ins", "", "encoders", (f"prepare {TOY}",))
 
