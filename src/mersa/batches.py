@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
+from mersa import parallel
 from mersa.audio import FloatArray, content_hash, read_audio
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Item
@@ -166,11 +168,14 @@ def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> in
 
 
 def sorted_batches(
-    features: FeatureSet, batch_size: int, *, packed: bool = False
+    features: FeatureSet, batch_size: int, *, packed: bool = False, fabric: Fabric | None = None
 ) -> Iterator[Batch]:
-    """Give every utterance once, by length, for answers that do not depend on the order."""
+    """Give every utterance once, by length, for answers that do not depend on the order.
+
+    Of several processes (`fabric`) each is given its share of the batches.
+    """
     order = sorted(range(len(features)), key=features.length)
-    for start in range(0, len(order), batch_size):
+    for start in parallel.share(fabric, range(0, len(order), batch_size)):
         yield features.batch(order[start : start + batch_size], packed=packed)
 
 
@@ -206,13 +211,23 @@ def audio_items(manifest: Manifest, utterances: Sequence[Utterance]) -> dict[str
 
 
 def encode(
-    encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache, progress: Progress
+    encoder: Encoder,
+    items: Mapping[str, Item],
+    cache: FeatureCache,
+    progress: Progress,
+    *,
+    fabric: Fabric | None = None,
 ) -> int:
-    """Fill the cache with what it lacks, and return how many clips that were."""
+    """Fill the cache with what it lacks, and return how many clips that were.
+
+    Of several processes (`fabric`) each encodes its share; the first tells of its own.
+    """
     name = "encoding words" if encoder.modality == "text" else "encoding sound"
-    return encode_missing(
-        encoder, items, cache, on_progress=progress.task(f"{name}: {encoder.name}")
+    mine = _share_of(items, encoder, cache, fabric) if parallel.several(fabric) else items
+    encoded = encode_missing(
+        encoder, mine, cache, on_progress=progress.task(f"{name}: {encoder.name}")
     )
+    return sum(parallel.gather(fabric, encoded))
 
 
 def load_features(
@@ -269,6 +284,17 @@ def with_live_dropout(
                 "leave it unset"
             )
     return replace(features, live=live)
+
+
+def _share_of(
+    items: Mapping[str, Item], encoder: Encoder, cache: FeatureCache, fabric: Fabric | None
+) -> dict[str, Item]:
+    """Return which of the clips that the cache lacks this process encodes, by content."""
+    by_key = {item.key: item for item in items.values()}
+    lacking = [key for key, item in by_key.items() if not cache.path(encoder, key).exists()]
+    # As the first process sees it, since the others may have begun before the last one looks.
+    order = sorted(parallel.gather(fabric, lacking)[0], key=lambda key: (by_key[key].size, key))
+    return {key: by_key[key] for key in parallel.share(fabric, order)}
 
 
 def _end_to_end(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

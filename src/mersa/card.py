@@ -94,7 +94,23 @@ def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]
         f"Tells {', '.join(metrics['labels'])} from {modalities}. Trained by mersa under the "
         f"protocol `{config.data.protocol}`, {trained}",
         "",
+        *_alignment(metrics),
     ]
+
+
+def _alignment(metrics: Mapping[str, Any]) -> list[str]:
+    """Tell which encoders were aligned, from what, and whether that leaks."""
+    aligned = [
+        f"The {modality} encoder was self-aligned from `{_last_name(facts['base']['name'])}` on "
+        f"{'the train part' if facts['parts'] == 'train' else 'all parts'}."
+        for modality, facts in metrics.get("alignment", {}).items()
+        if modality != "leak"
+    ]
+    leaking = [
+        f"**LEAK: {sentence}. The scores below mean nothing.**"
+        for sentence in metrics.get("leak", [])
+    ]
+    return [line for one in (*leaking, *aligned) for line in (one, "")]
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:

@@ -5,9 +5,14 @@ command line prints it and exits with 2; anything that is not a `MersaError` is 
 keeps its traceback.
 """
 
+from typing import Any
+
 
 class MersaError(Exception):
     """A mistake that the user can mend; the message says how."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), str(self))  # between processes; `__init__` may take other words
 
 
 class AudioError(MersaError, ValueError):
@@ -55,6 +60,12 @@ class MissingExtraError(MersaError, ImportError):
 
     def __init__(self, extra: str, what: str) -> None:
         super().__init__(f"{what} needs an optional part; install it: pip install 'mersa[{extra}]'")
+
+
+def _again(kind: type[MersaError], message: str) -> MersaError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    return error
 
 
 def first_line(error: Exception) -> str:

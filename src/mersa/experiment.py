@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from mersa import build, figures, runs
+from mersa import build, figures, launch, parallel, runs
+from mersa.alignment import artefact
 from mersa.batches import (
     FeatureSet,
     audio_items,
@@ -61,10 +63,14 @@ def train(
     cache: FeatureCache,
     seeds: int = 1,
     device: str = "auto",
+    devices: int | None = None,
     again: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train under a protocol: every fold and seed, resumable, test unread.
+
+    Several processes share each step; the first of them writes and tells. A script that asks for
+    `devices` does so below `if __name__ == "__main__":`, since each worker imports it.
 
     Args:
         manifest_path: The manifest.
@@ -73,14 +79,40 @@ def train(
         cache: Where frames lie.
         seeds: How many runs that differ in `train.seed` alone, counted from it.
         device: `auto`, `cpu` or `cuda[:n]`.
+        devices: How many processes train together on this machine, each on a GPU or a share of the
+            processor's cores; None: one, or those that torchrun started.
         again: Train anew even where a run is finished or differs.
         progress: What is told of it.
 
     Returns:
         What `out/metrics.json` holds.
     """
-    progress = progress or Silent()
-    device = build.device(device)
+    return launch.in_processes(
+        _train,
+        devices,
+        build.device(device),
+        progress,
+        manifest_path=manifest_path,
+        config=config,
+        out=out,
+        cache=cache,
+        seeds=seeds,
+        again=again,
+    )
+
+
+def _train(
+    *,
+    manifest_path: Path,
+    config: Config,
+    out: Path,
+    cache: FeatureCache,
+    seeds: int,
+    again: bool,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    first = parallel.is_first(fabric)
     if config.row:
         config = config.model_copy(update={"row": find_row(config.row).id})
     manifest = read_manifest(manifest_path)
@@ -101,16 +133,19 @@ def train(
     )
     for fold in folds:
         check_fold(fold, selection)
+    digest = data_sha256(selection.utterances)
     leaves = []
+    alignments = {}
     for number in range(seeds):
         seed = config.train.seed + number
         seeded = config.model_copy(update={"train": config.train.model_copy(update={"seed": seed})})
         for fold in folds:
             leaf = out / (f"seed-{seed}" if seeds > 1 else "") / fold.name
-            leaves.append((leaf, seeded, fold))
-    with runs.lock(out):
-        runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
-        digest = data_sha256(selection.utterances)
+            bound, alignments[leaf] = artefact.bind(seeded, artefact.Cut(labels, digest, fold))
+            leaves.append((leaf, bound, fold))
+    with runs.lock(out) if first else nullcontext():
+        if first:
+            runs.check_place(out, [leaf for leaf, _, _ in leaves], again=again)
         if not again:
             for leaf, seeded, fold in leaves:
                 runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
@@ -118,20 +153,29 @@ def train(
         _tell(config, selection, folds, list(leaked.values()), progress)
         for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
             name = f"{number}/{len(leaves)} {leaf}" if len(leaves) > 1 else str(leaf)
-            if runs.is_finished(leaf) and not again:
-                runs.tidy(leaf)
+            if parallel.gather(fabric, runs.is_finished(leaf))[0] and not again:
+                if first:
+                    runs.tidy(leaf)
                 progress.say(f"{name}: finished before; --again trains it anew")
                 continue
             # What a user's mistake can stop comes first, so that it leaves the folder as it was.
             seen = learnable(selection.utterances, fold, manifest.folder)
-            ready = _prepare(seeded, labels, seen, cache, device, progress)
-            if again and number == 1:
+            ready = _prepare(seeded, labels, seen, cache, fabric, progress)
+            if again and number == 1 and first:
                 runs.clear(out)
-            runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
-            facts = {"held_out": fold.held_out, "leaks": leaked[fold.name]}
-            _train_leaf(leaf, seeded, labels, seen, ready, facts, device, name, progress)
+            if first:
+                runs.begin(leaf, seeded, labels, fold.parts, manifest_path, data_sha256=digest)
+            facts = {
+                "held_out": fold.held_out,
+                "leaks": leaked[fold.name],
+                "alignment": alignments[leaf],
+                "leak": artefact.leaks_told(alignments[leaf]),
+            }
+            for sentence in facts["leak"]:
+                progress.say(f"LEAK: {sentence}")
+            _train_leaf(leaf, seeded, labels, seen, ready, facts, fabric, name, progress)
             del ready  # before the next one's frames are loaded
-        return summarise(out)
+        return parallel.gather(fabric, summarise(out) if first else {})[0]
 
 
 def evaluate(
@@ -212,9 +256,12 @@ def encode_manifest(
     audio: AudioSettings | None,
     cache: FeatureCache,
     device: str = "auto",
+    devices: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, tuple[int, int]]:
-    """Put the frames of a whole manifest into the cache.
+    """Put the frames of a whole manifest into the cache; of several processes each encodes a share.
+
+    `devices` is as in `train`.
 
     Returns:
         For each modality how many different clips were encoded now, and how many there are.
@@ -222,7 +269,28 @@ def encode_manifest(
     Raises:
         ConfigError: If the text encoder learns its vocabulary, which only a train part can give.
     """
-    progress = progress or Silent()
+    return launch.in_processes(
+        _encode_manifest,
+        devices,
+        build.device(device),
+        progress,
+        manifest_path=manifest_path,
+        text=text,
+        audio=audio,
+        cache=cache,
+    )
+
+
+def _encode_manifest(
+    *,
+    manifest_path: Path,
+    text: TextSettings | None,
+    audio: AudioSettings | None,
+    cache: FeatureCache,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, tuple[int, int]]:
+    device = str(fabric.device)
     manifest = read_manifest(manifest_path)
     jobs: list[tuple[Encoder, Mapping[str, Item]]] = []
     if text:
@@ -231,15 +299,13 @@ def encode_manifest(
                 "text encoder 'tiny' learns its vocabulary from a train part, so it cannot encode "
                 "before training; mersa train does it"
             )
-        jobs.append(
-            (build.text_encoder(text, device=build.device(device)), text_items(manifest.utterances))
-        )
+        jobs.append((build.text_encoder(text, device=device), text_items(manifest.utterances)))
     if audio:
         items = audio_items(manifest, manifest.utterances)
-        jobs.append((build.audio_encoder(audio, device=build.device(device)), items))
+        jobs.append((build.audio_encoder(audio, device=device), items))
     return {
         encoder.modality: (
-            encode(encoder, items, cache, progress),
+            encode(encoder, items, cache, progress, fabric=fabric),
             len({item.key for item in items.values()}),
         )
         for encoder, items in jobs
@@ -285,13 +351,14 @@ def _prepare(
     labels: LabelSet,
     seen: Learnable,
     cache: FeatureCache,
-    device: str,
+    fabric: Fabric,
     progress: Progress,
 ) -> _Ready:
     """Build the encoders and the network, and encode train and validation."""
     train_set, validation = seen.part("train"), seen.part("validation")
     text: Encoder | None = None
     audio: Encoder | None = None
+    device = str(fabric.device)
     train_texts = [one.text for one in train_set if one.text.strip()]
     if config.uses_text and not train_texts:
         raise ConfigError(
@@ -309,7 +376,7 @@ def _prepare(
         audio = build.audio_encoder(config.audio, device=device)
     network = _network(config, text, audio, labels)
     features = [
-        _features(part, seen.manifest, labels, text, audio, cache, progress)
+        _features(part, seen.manifest, labels, text, audio, cache, progress, fabric=fabric)
         for part in (train_set, validation)
     ]
     if config.data.shuffle != "none":
@@ -341,16 +408,16 @@ def _train_leaf(
     seen: Learnable,
     ready: _Ready,
     facts: Mapping[str, Any],
-    device: str,
+    fabric: Fabric,
     name: str,
     progress: Progress,
 ) -> None:
-    if ready.text:
+    first = parallel.is_first(fabric)
+    if ready.text and first:
         runs.save_encoder(leaf, "text", ready.text, whole=config.text.name == "tiny")
-    if ready.audio:
+    if ready.audio and first:
         runs.save_encoder(leaf, "audio", ready.audio, whole=False)
     network = ready.network
-    fabric = Fabric(accelerator=device.partition(":")[0], devices=_devices(device))
     state = leaf / runs.STATE
     result = fit(
         network,
@@ -361,7 +428,7 @@ def _train_leaf(
         state=state,
         on_progress=progress.task(f"training {name}"),
     )
-    probabilities = predict(network, ready.validation, device=fabric.device)
+    probabilities = predict(network, ready.validation, device=fabric.device, fabric=fabric)
     answered = _predictions(ready.validated, "validation", probabilities, labels)
     if config.train.refit:
         network = _network(config, ready.text, ready.audio, labels)
@@ -375,6 +442,8 @@ def _train_leaf(
             state=leaf / runs.REFIT_STATE,
             on_progress=progress.task(f"training {name} anew, validation included"),
         )
+    if not first:
+        return
     runs.save_network(leaf, network)
     runs.write_history(leaf, result.history)
     runs.write_predictions(leaf, answered)
@@ -413,12 +482,14 @@ def _features(
     audio: Encoder | None,
     cache: FeatureCache,
     progress: Progress,
+    *,
+    fabric: Fabric | None = None,
 ) -> FeatureSet:
     words = (text, text_items(utterances)) if text else None
     sound = (audio, audio_items(manifest, utterances)) if audio else None
     for source in (words, sound):
         if source:
-            encode(*source, cache, progress)
+            encode(*source, cache, progress, fabric=fabric)
     return load_features(utterances, labels.index, words, sound, cache)
 
 
@@ -482,6 +553,7 @@ def _evaluate_elsewhere(
         "left_out": dict(selection.left_out),
         "models": len(leaves),
         **{name: first[name] for name in ("row", "system", "protocol", "labels")},
+        "leak": first.get("leak", []),
         "parts": {"test": score(answered)},
     }
     runs.write_predictions(place, answered)
@@ -576,8 +648,3 @@ def _tell(
         + (f", left out by the protocol {apart}" if apart else "")
         + (f"; test utterances whose ... is also in train: {shared}" if shared else "")
     )
-
-
-def _devices(device: str) -> list[int] | int:
-    index = device.partition(":")[2]
-    return [int(index)] if index else 1

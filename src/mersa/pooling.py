@@ -54,6 +54,15 @@ def test_answers(folder: Path) -> list[Predictions]:
     return answers
 
 
+def title(folder: Path) -> str:
+    """Return how tables call a run: its folder, and LEAK where an encoder has seen its test part.
+
+    Raises:
+        RunError: If its `metrics.json` is missing, or is not what a training writes.
+    """
+    return f"{folder} (LEAK)" if runs.read_metrics(folder).get("leak") else str(folder)
+
+
 def _pool(folder: Path) -> dict[str, Any]:
     leaves = runs.members(folder)
     several = [runs.read_metrics(leaf) for leaf in leaves]
@@ -64,6 +73,7 @@ def _pool(folder: Path) -> dict[str, Any]:
             for name in ("row", "row_changes", "system", "protocol", "seed", "labels")
         },
         "state": "evaluated" if evaluated else "trained",
+        "leak": _leak(several),
         "folds": len(leaves),
         "parts_sha256": [one["parts_sha256"] for one in several],
         "parts": {"validation": _mean(several, "validation")},
@@ -92,11 +102,17 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
             for name in ("row", "row_changes", "system", "protocol", "labels", "parts_sha256")
         },
         "state": "evaluated" if "test" in parts else "trained",
+        "leak": _leak(several),
         "seeds": [one["seed"] for one in several],
         "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts, reverse=True)},
     }
     _write(folder, metrics, inner)
     return metrics
+
+
+def _leak(several: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what any of the runs tells of encoders that have seen their test part."""
+    return list(dict.fromkeys(sentence for one in several for sentence in one.get("leak", ())))
 
 
 def _mean_of_seeds(several: Sequence[dict[str, Any]], part: str) -> dict[str, Any]:

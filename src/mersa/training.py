@@ -2,6 +2,9 @@
 
 Every epoch draws its order and its dropout from the seed and the epoch's number alone. So a run
 that was killed goes on from its last stored epoch to the very end that it would have had.
+
+Several processes take shares of the same batches and add up their gradients before each step, so
+that their weights stay the same. Dropout alone differs from one process: each draws its own.
 """
 
 import io
@@ -22,10 +25,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from mersa import parallel
 from mersa.batches import FeatureSet, epoch_rows, num_frames, parts_of_batch, sorted_batches
 from mersa.bootstrap import Array
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, RunError, first_line
+from mersa.errors import ConfigError, MersaError, RunError, first_line
 from mersa.evaluation import quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
@@ -76,7 +80,7 @@ def fit(
         settings: The loop's settings.
         epochs: Stop after so many, with the rates of `settings.epochs`; None: no sooner than
             the settings say.
-        fabric: Device and precision.
+        fabric: Device, precision and processes; each of several calls this with the same network.
         state: File of the stored state; a fit goes on from it if it is there.
         on_progress: Called after each epoch.
 
@@ -96,7 +100,7 @@ def fit(
     model, stepper = fabric.setup(network, optimizer)
     # After the set-up, so that what is loaded lands on the device of the weights.
     result = Fit()
-    if state and state.exists():
+    if state and parallel.gather(fabric, state.exists())[0]:
         result = _load_state(state, network, optimizer, scheduler)
     if weights is not None:
         weights = weights.to(fabric.device)
@@ -105,7 +109,7 @@ def fit(
     for epoch in range(len(result.history), epochs or settings.epochs):
         if validation is not None and epoch - result.best_epoch > settings.patience:
             break
-        torch.manual_seed(_epoch_seed(settings.seed, epoch))
+        torch.manual_seed(_epoch_seed(settings.seed, epoch, fabric.global_rank))
         rate = optimizer.param_groups[0]["lr"]
         with _flushing_denormals(), products_in(settings.precision):
             train_loss, padding_share = _train_epoch(
@@ -121,7 +125,7 @@ def fit(
         }
         score = float(epoch)
         if validation is not None:
-            row |= _validate(network, validation, fabric.device)
+            row |= _validate(network, validation, fabric)
             _check_finite("validation", row["validation_loss"], epoch, settings)
             score = row[f"validation_{settings.monitor}"]
             score = -score if settings.monitor == "loss" else score
@@ -132,7 +136,8 @@ def fit(
                 name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()
             }
         on_progress(epoch + 1, epochs or settings.epochs)
-        if state and time.monotonic() - stored_at > STORE_EVERY_S:
+        waited = time.monotonic() - stored_at > STORE_EVERY_S
+        if state and waited and parallel.is_first(fabric):
             _store_state(state, network, optimizer, scheduler, result)
             stored_at = time.monotonic()
     network.load_state_dict(result.best)
@@ -140,11 +145,21 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -> Array:
-    """Return the probability of each label for each utterance, (N, C), in the set's order."""
+def predict(
+    network: nn.Module,
+    features: FeatureSet,
+    *,
+    device: torch.device,
+    fabric: Fabric | None = None,
+) -> Array:
+    """Return the probability of each label for each utterance, (N, C), in the set's order.
+
+    Of several processes (`fabric`) each takes its share of the batches, and all get all answers.
+    """
     network.eval()
     rows: dict[int, Any] = {}
-    for batch in sorted_batches(features, EVALUATION_BATCH, packed=device.type == "cpu"):
+    packed = device.type == "cpu"
+    for batch in sorted_batches(features, EVALUATION_BATCH, packed=packed, fabric=fabric):
         logits = network(*batch.to(device).inputs())
         if not logits.isfinite().all():
             raise RunError(
@@ -155,7 +170,8 @@ def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -
             batch.rows, logits.double().softmax(-1).cpu().numpy(), strict=True
         ):
             rows[row] = probabilities
-    return np.stack([rows[row] for row in range(len(features))])
+    answered = {row: one for some in parallel.gather(fabric, rows) for row, one in some.items()}
+    return np.stack([answered[row] for row in range(len(features))])
 
 
 def rate_factor(epoch: int, settings: TrainSettings) -> float:
@@ -189,54 +205,73 @@ def _train_epoch(
     total = torch.zeros((), device=fabric.device)  # read once, since reading waits for the device
     packed = fabric.device.type == "cpu"
     real = held = 0
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     for rows in epoch_rows(train, settings.batch_size, seed=_epoch_seed(settings.seed, epoch)):
-        while True:
-            try:
-                parts = list(parts_of_batch(train, rows, budget.frames, packed=packed))
-                total += _add_gradients(model, train, rows, parts, settings, weights, fabric)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                # In the next turn, so that what the traceback holds is free by then.
-                _halve(budget, train, parts, packed=packed)
-            optimizer.zero_grad(set_to_none=True)
+        failure: MersaError | None = None
+        try:
+            losses, parts = _add_gradients(
+                model, optimizer, train, rows, settings, weights, fabric, budget
+            )
+            total += losses
+        except MersaError as error:
+            failure, parts = error, []
+        parallel.sum_gradients(fabric, parameters, failure)
         if settings.clip_norm:
             fabric.clip_gradients(  # what is not finite shows in the loss, and is told there
                 model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        real += num_frames(train, rows, packed=True)
+        real += sum(num_frames(train, part, packed=True) for part in parts)
         held += sum(num_frames(train, part, packed=packed) for part in parts)
-    return float(total) / len(train), 1 - real / held
+    loss, all_real, all_held = parallel.sum_numbers(fabric, (total, real, held))
+    return loss / len(train), 1 - all_real / all_held
 
 
 def _add_gradients(
     model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     train: FeatureSet,
     rows: list[int],
-    parts: list[list[int]],
     settings: TrainSettings,
     weights: Tensor | None,
     fabric: Fabric,
-) -> Tensor:
-    """Add up the gradients of a batch's mean loss, part by part; return the sum of its losses."""
-    total = torch.zeros((), device=fabric.device)
-    for part in parts:
-        batch = train.batch(part, packed=fabric.device.type == "cpu").to(fabric.device)
-        losses = F.cross_entropy(
-            model(*batch.inputs()),
-            batch.labels,
-            weight=weights,
-            label_smoothing=settings.label_smoothing,
-            # "mean" would divide by the weights of the batch, which takes them away again from a
-            # batch of one label.
-            reduction="none",
-        ).sum()
-        fabric.backward(losses / len(rows))
-        total += losses.detach()
-    return total
+    budget: _Budget,
+) -> tuple[Tensor, list[list[int]]]:
+    """Add up what this process's share of a batch adds to the gradients of the batch's mean loss.
+
+    Where memory runs out it begins anew with smaller parts.
+
+    Returns:
+        The sum of the share's losses, and its parts.
+    """
+    packed = fabric.device.type == "cpu"
+    while True:
+        parts = list(
+            parts_of_batch(train, parallel.share(fabric, rows), budget.frames, packed=packed)
+        )
+        total = torch.zeros((), device=fabric.device)
+        try:
+            for part in parts:
+                batch = train.batch(part, packed=packed).to(fabric.device)
+                losses = F.cross_entropy(
+                    model(*batch.inputs()),
+                    batch.labels,
+                    weight=weights,
+                    label_smoothing=settings.label_smoothing,
+                    # "mean" would divide by the weights of the batch, which takes them away again
+                    # from a batch of one label.
+                    reduction="none",
+                ).sum()
+                fabric.backward(losses / len(rows))
+                total += losses.detach()
+            return total, parts
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            # In the next turn, so that what the traceback holds is free by then.
+            _halve(budget, train, parts, packed=packed)
+        optimizer.zero_grad(set_to_none=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -286,8 +321,8 @@ def _flushing_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _validate(network: nn.Module, validation: FeatureSet, device: torch.device) -> dict[str, float]:
-    probabilities = predict(network, validation, device=device)
+def _validate(network: nn.Module, validation: FeatureSet, fabric: Fabric) -> dict[str, float]:
+    probabilities = predict(network, validation, device=fabric.device, fabric=fabric)
     scores = {"loss": _log_loss(validation.labels, probabilities)}
     if math.isfinite(scores["loss"]):
         scores |= quick_scores(validation.labels.numpy(), probabilities)
@@ -302,8 +337,10 @@ def _check_finite(part: str, loss: float, epoch: int, settings: TrainSettings) -
         )
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+def _epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Return the seed of an epoch: of its order and, with the process's rank, of its dropout."""
+    drawn = np.random.SeedSequence([seed, epoch, rank] if rank else [seed, epoch])
+    return int(drawn.generate_state(1)[0])
 
 
 def _num_labels(network: nn.Module) -> int:

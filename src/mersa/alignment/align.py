@@ -1,6 +1,7 @@
 """From a manifest and settings to aligned encoders, one for each fold of a protocol."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mersa import __version__, build
+from mersa import __version__, build, launch, parallel
 from mersa.alignment import artefact, folder
 from mersa.alignment.embedding import Embedder, embed
 from mersa.alignment.fit import Fit, fit
@@ -21,7 +22,7 @@ from mersa.errors import AlignmentError, ConfigError
 from mersa.files import one_process
 from mersa.folds import Fold
 from mersa.manifest import Utterance, read_manifest
-from mersa.progress import Progress, Silent
+from mersa.progress import Progress
 from mersa.protocols import choose, cut
 from mersa.selection import Selection, check_fold, counts_text, data_sha256, learnable, select
 
@@ -35,7 +36,7 @@ def align(
     *,
     cache: FeatureCache | None = None,
     device: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
     again: bool = False,
     allow_leak: bool = False,
     progress: Progress | None = None,
@@ -49,7 +50,7 @@ def align(
             done again.
         cache: Where frames lie; not needed for text.
         device: `auto`, `cpu` or `cuda[:n]`.
-        devices: How many processes share each batch.
+        devices: How many processes share each batch; None: one, or those that torchrun started.
         again: Align anew even where it is finished or differs.
         allow_leak: Let `align.parts = "all"` through, and stamp it.
         progress: What is told of it.
@@ -61,9 +62,29 @@ def align(
         AlignmentError: If all parts are asked for without `allow_leak`, a class has too few texts,
             or `out` holds something else.
     """
-    progress = progress or Silent()
     _check_leak(config, allow_leak)
-    device = build.device(device)
+    return launch.in_processes(
+        _align,
+        devices,
+        build.device(device),
+        progress,
+        manifest_path=manifest_path,
+        config=config,
+        out=out,
+        again=again,
+    )
+
+
+def _align(
+    *,
+    manifest_path: Path,
+    config: AlignConfig,
+    out: Path,
+    again: bool,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    first = parallel.is_first(fabric)
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
@@ -89,18 +110,20 @@ def align(
     busy = AlignmentError(
         f"another process aligns into {out}; wait for it, or choose another --out"
     )
-    with one_process(out, busy):
-        folder.check_place(out, leaves, config, again=again)
+    with one_process(out, busy) if first else nullcontext():
+        if first:
+            folder.check_place(out, leaves, config, again=again)
         told = []
         for leaf, fold in zip(leaves, folds, strict=True):
             known = artefact.Cut(labels, data_sha256(selection.utterances), fold)
-            if folder.is_finished(leaf) and not again:
+            if parallel.gather(fabric, folder.is_finished(leaf))[0] and not again:
                 facts = artefact.read(leaf)
                 artefact.check(leaf, facts, known)
-                folder.tidy(leaf)
+                if first:
+                    folder.tidy(leaf)
                 progress.say(f"{leaf}: finished before; --again aligns it anew")
             else:
-                facts = _align_leaf(leaf, config, selection, known, device, again, progress)
+                facts = _align_leaf(leaf, config, selection, known, again, fabric, progress)
             told.append({"folder": str(leaf), **facts})
     return {"folder": str(out), "folds": told}
 
@@ -110,8 +133,8 @@ def _align_leaf(
     config: AlignConfig,
     selection: Selection,
     known: artefact.Cut,
-    device: str,
     again: bool,
+    fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
     fold, settings = known.fold, config.align
@@ -122,7 +145,7 @@ def _align_leaf(
     examples = choose_examples(learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
-    encoder, base = _base(config, known, device)
+    encoder, base = _base(config, known, str(fabric.device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model, lacking = encoder.load()
@@ -131,14 +154,10 @@ def _align_leaf(
             if name.startswith("pooler.") or ".pooler." in name:
                 weight.requires_grad_(False)  # stands behind the frames that are aligned
         if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
         embedder = Embedder(model, settings.pooling)
-        fabric = Fabric(
-            accelerator=device.partition(":")[0],
-            devices=_devices(device),
-            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-        )
-        folder.begin(leaf, config, again=again)
+        if parallel.is_first(fabric):
+            folder.begin(leaf, config, again=again)
         measure = _Measure(
             encoder, seen.part("train"), seen.part("validation"), known.labels, config
         )
@@ -154,7 +173,9 @@ def _align_leaf(
             progress=progress,
         )
     facts = _facts(config, known, examples, base, result)
-    return folder.finish(leaf, embedder, lacking, encoder, facts)
+    if parallel.is_first(fabric):
+        facts = folder.finish(leaf, embedder, lacking, encoder, facts)
+    return parallel.gather(fabric, facts)[0]
 
 
 class _Measure:
@@ -248,9 +269,9 @@ def _facts(
 def _check_leak(config: AlignConfig, allow_leak: bool) -> None:
     if config.align.parts == "all" and not allow_leak:
         raise AlignmentError(
-            "align.parts is 'all', so the encoder would learn the labels of validation and test and "
-            "every score read with it would be inflated; align on the train part, or show the leak "
-            "with --allow-leak, which stamps it into all that is made from it"
+            "align.parts is 'all', so the encoder would learn the labels of validation and test, "
+            "and every score read with it would be inflated; align on the train part, or show the "
+            "leak with --allow-leak, which stamps it into all that is made from it"
         )
 
 
@@ -262,8 +283,3 @@ def _tell(name: str, examples: Examples, progress: Progress) -> None:
         f"several labels ({conflicts['utterances']} utterances), rule {conflicts['rule']}: "
         f"{conflicts['left_out']} left out"
     )
-
-
-def _devices(device: str) -> list[int] | int:
-    index = device.partition(":")[2]
-    return [int(index)] if index else 1

@@ -41,8 +41,8 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
 
     Returns:
         The settings with `text.name` and `audio.name` leading to the fold's own folder, and what
-        the run's `metrics.json` says of its alignments: `leak` (bool) and, by modality, facts; empty
-        if no encoder is aligned.
+        the run's `metrics.json` says of its alignments: `leak` (bool) and, by modality, facts;
+        empty if no encoder is aligned.
 
     Raises:
         AlignmentError: If one is unfinished, was changed, or was fitted on other labels, data or

@@ -40,8 +40,8 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
         f"{align['base']:g}; miner {align['miner']}), pooling `{align['pooling']}`; epoch "
         f"{facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
         "",
-        f"* Aligned on {facts['parts']} parts" if facts["leak"] else "* Aligned on the train part",
-        f"  of the protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
+        f"* Aligned on {'all parts' if facts['parts'] == 'all' else 'the train part'} of the "
+        f"protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
         f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data.",
         f"* Texts under several labels: {conflicts['texts']} ({conflicts['utterances']} "
         f"utterances), rule `{conflicts['rule']}`, {conflicts['left_out']} left out.",
@@ -51,8 +51,8 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
         "",
         "## Limits",
         "",
-        "The licences of the encoder and of the corpus both bind these weights. The space knows the "
-        "emotions, language and manner of its corpus alone.",
+        "The licences of the encoder and of the corpus both bind these weights. The space knows "
+        "the emotions, language and manner of its corpus alone.",
         "",
     ]
     return "\n".join(lines)

@@ -18,7 +18,7 @@ Pooling = Literal["cls", "mean"]
 Tokens = tuple[Tensor, Tensor]
 """Numbers and mask of texts of like length, both (B, L)."""
 
-_STRETCH = 1.25  # the longest text of a chunk over its shortest, in tokens
+_STRETCH = 2.0  # the longest text of a chunk over its shortest, in tokens
 _AT_ONCE = 64
 
 
@@ -37,11 +37,20 @@ class Embedder(nn.Module):
 
     def forward(self, chunks: Sequence[Tokens]) -> Tensor:
         """Return one vector a text, in the order of the chunks."""
-        return torch.cat([self._pooled(ids, mask) for ids, mask in chunks])
+        # The table of words is read once for all chunks: each reading would bring a gradient of
+        # the whole table's size, which takes as long as the layers do.
+        words = self.model.get_input_embeddings()(torch.cat([ids.flatten() for ids, _ in chunks]))
+        several = words.split([ids.numel() for ids, _ in chunks])
+        return torch.cat(
+            [
+                self._pooled(some.unflatten(0, ids.shape), mask)
+                for some, (ids, mask) in zip(several, chunks, strict=True)
+            ]
+        )
 
-    def _pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
-        frames: Tensor = self.model(ids, attention_mask=mask).last_hidden_state  # (B, L, D)
-        if self.pooling == "cls":
+    def _pooled(self, words: Tensor, mask: Tensor) -> Tensor:
+        frames: Tensor = self.model(inputs_embeds=words, attention_mask=mask).last_hidden_state
+        if self.pooling == "cls":  # (B, L, D)
             return frames[:, 0]
         real = mask[..., None].to(frames.dtype)
         return (frames * real).sum(dim=1) / real.sum(dim=1)

@@ -18,6 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from mersa import parallel
 from mersa.alignment.embedding import Embedder, by_length
 from mersa.alignment.loss import AlignmentLoss
 from mersa.alignment.sampling import Examples, epoch_batches
@@ -68,124 +69,137 @@ def fit(
 ) -> Fit:
     """Align an encoder, and leave it with the weights of its best epoch.
 
-    With several processes each one runs its share of a batch, and the loss sees the vectors of all:
-    the step is the one that a single process would take.
-
     Args:
         embedder: With the weights to begin from, on the device of `encoder`.
         encoder: Cuts texts into tokens.
         examples: What is learnt from.
         settings: The loop's settings.
-        fabric: Device, precision and processes, launched.
+        fabric: Processes; each runs its share of a batch, and the first measures and stores.
         measure: Gives the validation score of the space; larger is better.
         state: File of the stored state; a fit goes on from it if it is there.
         name: What is aligned, for what is told.
         progress: What is told of it.
 
     Raises:
-        ConfigError: If the loss stops being a number, or a batch cannot be shared by the processes.
+        ConfigError: If the loss stops being a number, or a batch has fewer texts than processes.
         RunError: If the stored state does not fit.
     """
     progress = progress or Silent()
-    trained = [one for one in embedder.parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        [one for one in embedder.parameters() if one.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
-    loss = AlignmentLoss(
-        alpha=settings.alpha, beta=settings.beta, base=settings.base, miner=settings.miner
-    )
-    lengths = encoder.count_tokens(examples.texts)
-    model, stepper = fabric.setup(embedder, optimizer)
+    step = _Step(embedder, encoder, examples, settings, fabric)
+
+    def scored() -> float:
+        mine = measure(embedder) if parallel.is_first(fabric) else 0.0
+        return parallel.gather(fabric, mine)[0]
+
     result = Fit()
-    if state and state.exists():
+    if state and parallel.gather(fabric, state.exists())[0]:
         result = _load_state(state, embedder, optimizer)
     else:
-        result.before = measure(embedder)
+        result.before = scored()
         progress.say(f"{name}: before, validation {_told(result.before)}")
     stored_at = time.monotonic()
     for epoch in range(len(result.history), settings.epochs):
         if epoch - result.best_epoch > settings.patience:
             break
         batches = epoch_batches(examples, settings, seed=_seed(settings.seed, epoch))
-        _check_shares(len(batches[0]), fabric.world_size)
         on_progress = progress.task(f"aligning {name}, epoch {epoch + 1}")
-        model.train()
-        for step in range(result.step, len(batches)):
-            rate = settings.learning_rate * _rate_factor(
-                settings, (epoch + step / len(batches)) / settings.epochs
-            )
+        embedder.train()
+        for number in range(result.step, len(batches)):
+            rate = _rate(settings, (epoch + number / len(batches)) / settings.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(_seed(settings.seed, epoch, step, fabric.global_rank))
-            rows = batches[step][fabric.global_rank :: fabric.world_size]
-            chunks = by_length([lengths[row] for row in rows], whole=fabric.device.type == "cuda")
-            order = [rows[place] for chunk in chunks for place in chunk]
-            vectors = model(
-                [encoder.tokens([examples.texts[rows[i]] for i in chunk]) for chunk in chunks]
-            )
-            labels = torch.tensor([examples.labels[row] for row in order], device=fabric.device)
-            value = loss(*gathered(vectors, labels, fabric))
-            fabric.backward(value)
-            stepper.step()
-            stepper.zero_grad(set_to_none=True)
-            result.total += _finite(value, epoch, settings)
-            result.step = step + 1
-            on_progress(step + 1, len(batches))
+            torch.manual_seed(_seed(settings.seed, epoch, number, fabric.global_rank))
+            result.total += _finite(step.add_gradients(batches[number]), epoch, settings)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            result.step = number + 1
+            on_progress(number + 1, len(batches))
             if state and time.monotonic() - stored_at > STORE_EVERY_S:
-                _store_state(state, embedder, optimizer, result, fabric)
+                if parallel.is_first(fabric):
+                    _store_state(state, embedder, optimizer, result)
                 stored_at = time.monotonic()
-        score = measure(embedder)
-        result.history.append(
-            {
-                "epoch": epoch,
-                "learning_rate": rate,
-                "loss": result.total / len(batches),
-                "validation_neighbours": score,
-            }
-        )
+        row = {
+            "epoch": epoch,
+            "learning_rate": rate,
+            "loss": result.total / len(batches),
+            "validation_neighbours": scored(),
+        }
+        result.history.append(row)
         result.step, result.total = 0, 0.0
         progress.say(
-            f"{name}: epoch {epoch + 1}, loss {result.history[-1]['loss']:.4f}, validation "
-            f"{_told(score)}"
+            f"{name}: epoch {epoch + 1}, loss {row['loss']:.4f}, validation "
+            f"{_told(row['validation_neighbours'])}"
         )
-        if score > result.best_score:
-            result.best_score, result.best_epoch = score, epoch
+        if row["validation_neighbours"] > result.best_score:
+            result.best_score, result.best_epoch = row["validation_neighbours"], epoch
             result.best = {
-                name: tensor.detach().cpu().clone()
-                for name, tensor in embedder.state_dict().items()
+                key: tensor.detach().cpu().clone() for key, tensor in embedder.state_dict().items()
             }
     embedder.load_state_dict(result.best)
     return result
 
 
-def gathered(vectors: Tensor, labels: Tensor, fabric: Fabric) -> tuple[Tensor, Tensor]:
-    """Return the vectors and labels of all processes, (W * B, D) and (W * B,).
+class _Step:
+    """One step's loss and gradients, the same whatever the number of processes."""
 
-    Gradients flow back to every process; each one computes the same loss over all vectors, the
-    gathering adds their gradients up and the averaging of weights' gradients divides by their
-    number, so that the step is that of one process.
-    """
-    if fabric.world_size == 1:
-        return vectors, labels
-    every = fabric.all_gather(vectors, sync_grads=True)
-    marks = fabric.all_gather(labels)
-    return every.flatten(0, 1), marks.flatten()  # type: ignore[union-attr]
-
-
-def _rate_factor(settings: AlignSettings, done: float) -> float:
-    return 1.0 if settings.schedule == "constant" else 1.0 - done
-
-
-def _check_shares(batch: int, processes: int) -> None:
-    if batch % processes:
-        raise ConfigError(
-            f"a batch holds {batch} texts, which {processes} processes cannot share evenly; set "
-            "align.batch_size and align.per_class so that they can, or give another --devices"
+    def __init__(
+        self,
+        embedder: Embedder,
+        encoder: TextEncoder,
+        examples: Examples,
+        settings: AlignSettings,
+        fabric: Fabric,
+    ) -> None:
+        self._embedder = embedder
+        self._encoder = encoder
+        self._examples = examples
+        self._settings = settings
+        self._fabric = fabric
+        self._lengths = encoder.count_tokens(examples.texts)
+        self._loss = AlignmentLoss(
+            alpha=settings.alpha, beta=settings.beta, base=settings.base, miner=settings.miner
         )
 
+    def add_gradients(self, batch: list[int]) -> float:
+        """Add the gradients of a batch to those of the weights, and return its loss.
 
-def _finite(value: Tensor, epoch: int, settings: AlignSettings) -> float:
-    number = value.item()
+        Each process embeds its share and computes the loss over the vectors of all; gradients flow
+        into its own share, and their sum over the processes is that of the whole batch.
+        """
+        rows = parallel.share(self._fabric, batch)
+        if not rows or len(batch) < self._fabric.world_size:
+            raise ConfigError(
+                f"a batch holds {len(batch)} texts, fewer than the {self._fabric.world_size} "
+                "processes that share it; raise align.batch_size, or give fewer --devices"
+            )
+        device = self._encoder.device
+        chunks = by_length([self._lengths[row] for row in rows], whole=device.type == "cuda")
+        texts = [[self._examples.texts[rows[place]] for place in chunk] for chunk in chunks]
+        half = self._settings.precision == "bf16"
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            vectors = self._embedder([self._encoder.tokens(some) for some in texts])
+        labels = [self._examples.labels[rows[place]] for chunk in chunks for place in chunk]
+        loss = self._loss(
+            parallel.gather_rows(self._fabric, vectors.float()),
+            parallel.gather_rows(self._fabric, torch.tensor(labels, device=device)),
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(self._fabric, self._embedder.parameters())
+        return loss.item()
+
+
+def _rate(settings: AlignSettings, done: float) -> float:
+    """Return the learning rate after a share of all steps, from 0 to 1."""
+    return settings.learning_rate * (1.0 if settings.schedule == "constant" else 1.0 - done)
+
+
+def _finite(number: float, epoch: int, settings: AlignSettings) -> float:
     if not math.isfinite(number):
         raise ConfigError(
             f"the loss of epoch {epoch + 1} is {number}, but a finite number is needed to go on; "
@@ -207,10 +221,7 @@ def _store_state(
     embedder: Embedder,
     optimizer: torch.optim.Optimizer,
     result: Fit,
-    fabric: Fabric,
 ) -> None:
-    if fabric.global_rank:
-        return
     buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError; plain writing does not
     torch.save(
         {

@@ -4,7 +4,7 @@ Paper: Eq. (1), after Wang et al., CVPR 2019. Shapes: B embeddings in the batch,
 """
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class AlignmentLoss:
 
     An anchor without positives adds its push only, one without negatives its pull only; a batch in
     which the miner finds nothing has a loss of 0. All is computed in float32 by log-sum-exp,
-    whatever the embeddings' precision: exp(50 * 0.5) is beyond float16 and exp(1000) beyond float32.
+    whatever the precision of the embeddings: exp(50 * 0.5) is beyond float16.
 
     Args:
         alpha: Sharpness of the pull.
@@ -53,12 +53,13 @@ class AlignmentLoss:
         base: float,
         miner: Literal["multi-similarity", "triplet", "none"] = "none",
     ) -> None:
-        self._loss = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
-        self._miner = {
+        self._loss: Any = MultiSimilarityLoss(alpha=alpha, beta=beta, base=base)
+        miners: dict[str, Any] = {
             "multi-similarity": lambda: MultiSimilarityMiner(epsilon=EPSILON),
             "triplet": lambda: TripletMarginMiner(margin=TRIPLET_MARGIN, type_of_triplets="all"),
             "none": lambda: None,
-        }[miner]()
+        }
+        self._miner: Any = miners[miner]()
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Return the mean over the batch, a float32 scalar.

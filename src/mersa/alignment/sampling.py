@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def epoch_batches(examples: Examples, settings: AlignSettings, *, seed: int) -> 
     draw = np.random.default_rng(seed)
     rows = _capped(examples.labels, settings.per_class_cap, draw)
     if not settings.balanced:
-        order = [int(row) for row in draw.permutation(sorted(sum(rows.values(), [])))]
+        order = [int(row) for row in draw.permutation(sorted(chain(*rows.values())))]
         size = min(settings.batch_size, len(order))
         return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
     each = per_class(examples, settings)

@@ -8,6 +8,7 @@ import typer
 from mersa.cli.options import (
     Cache,
     Device,
+    Devices,
     Json,
     Protocol,
     Quiet,
@@ -43,6 +44,7 @@ def align(
         bool, typer.Option("--allow-leak", help="Let --parts all through, and stamp it.")
     ] = False,
     device: Device = "auto",
+    devices: Devices = None,
     cache: Cache = None,
     again: Annotated[bool, typer.Option("--again", help="Align anew in place of one.")] = False,
     show: Annotated[
@@ -95,6 +97,7 @@ def align(
             out,
             cache=feature_cache(cache),
             device=device,
+            devices=devices,
             again=again,
             allow_leak=allow_leak,
             progress=progress,

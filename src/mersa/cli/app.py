@@ -3,12 +3,16 @@
 import errno
 import os
 import sys
-from typing import Annotated
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
 from mersa import __version__
 from mersa.cli import align, data, reproduce, runs, use
+from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
 app = typer.Typer(
@@ -35,17 +39,31 @@ for _verb in (
 ):
     app.command()(_verb)
 
+_SHARED = {"encode", "train"}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
+_FIRST_TELLS_S = 5.0
+"""How long the other processes wait before they end, since torchrun then ends the first as well."""
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    """Run the command line; a user's mistake is one line on standard error and exit code 2.
+
+    Of several processes that torchrun started the first alone answers, and does alone what is not
+    shared.
+    """
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if is_first():
+        _run(verb)
+    elif verb in _SHARED:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            _run(verb)
+
+
+def _run(verb: str) -> None:
     try:
         app(prog_name="mersa")
     except MersaError as error:
-        sys.stderr.write(f"mersa {verb}: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        _refuse(f"mersa {verb}: {' '.join(str(error).split())}\n")
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -54,12 +72,20 @@ def main() -> None:
             raise
         name = "the output" if error.filename is None else str(error.filename)
         name = name if len(name) <= 200 else f"{name[:200]}..."
-        sys.stderr.write(f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n")
-        sys.exit(2)
+        _refuse(f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n")
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             sys.stderr.write("\nstopped; the same command goes on from here\n")
         raise
+
+
+def _refuse(told: str) -> NoReturn:
+    """Tell a user's mistake once, and end."""
+    if is_first():
+        sys.stderr.write(told)
+    else:
+        time.sleep(_FIRST_TELLS_S)
+    sys.exit(2)
 
 
 def _version(value: bool) -> None:

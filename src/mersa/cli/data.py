@@ -8,6 +8,7 @@ import typer
 from mersa.cli.options import (
     Cache,
     Device,
+    Devices,
     Json,
     Protocol,
     Quiet,
@@ -152,6 +153,7 @@ def encode(
         list[str] | None, typer.Option("--set", help="Any setting, as audio.peak=0.5.")
     ] = None,
     device: Device = "auto",
+    devices: Devices = None,
     cache: Cache = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -176,6 +178,7 @@ def encode(
             audio=config.audio if audio else None,
             cache=feature_cache(cache),
             device=device,
+            devices=devices,
             progress=progress,
         )
     if as_json:

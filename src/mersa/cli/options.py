@@ -1,6 +1,7 @@
 """Options that mean the same for every verb, and what they open."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,14 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but results and errors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Processes that share the work, a GPU or a share of the cores each; default: 1, or "
+        "those that torchrun started.",
+    ),
+]
 Cache = Annotated[
     Path | None, typer.Option(help="Folder of encoded frames; default: the user's cache folder.")
 ]
@@ -21,6 +30,12 @@ Protocol = Annotated[
         "improvised, paper, column:NAME or file:PATH."
     ),
 ]
+
+
+def is_first() -> bool:
+    """Return False in the further ones of several processes, as torchrun starts them."""
+    started = {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys()
+    return not started or os.environ["RANK"] == "0"
 
 
 def print_json(value: object) -> None:
@@ -35,7 +50,7 @@ def progress_bars(quiet: bool) -> Any:
 
     if not quiet:  # what the package logs, as that weights are being fetched
         logging.basicConfig(format="%(message)s")
-        logging.getLogger("mersa").setLevel(logging.INFO)
+        logging.getLogger("mersa").setLevel(logging.INFO if is_first() else logging.WARNING)
 
     from mersa.progress import Bars, Silent
 

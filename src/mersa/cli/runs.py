@@ -8,6 +8,7 @@ import typer
 from mersa.cli.options import (
     Cache,
     Device,
+    Devices,
     Json,
     Protocol,
     Quiet,
@@ -49,6 +50,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many runs of different seeds.")] = 1,
     device: Device = "auto",
+    devices: Devices = None,
     cache: Cache = None,
     again: Annotated[bool, typer.Option("--again", help="Train anew in place of a run.")] = False,
     show: Annotated[
@@ -91,6 +93,7 @@ def train(
             cache=feature_cache(cache),
             seeds=seeds,
             device=device,
+            devices=devices,
             again=again,
             progress=progress,
         )
@@ -171,9 +174,10 @@ def compare(
     over whole groups for each score, McNemar's test, and over several seeds a paired t test.
     """
     from mersa.comparison import as_dict, compare_all, to_text
-    from mersa.pooling import test_answers
+    from mersa.pooling import test_answers, title
 
-    comparisons = compare_all({str(folder): test_answers(folder) for folder in run}, draws=draws)
+    answers = {folder: test_answers(folder) for folder in run}
+    comparisons = compare_all({title(one): given for one, given in answers.items()}, draws=draws)
     if as_json:
         print_json([as_dict(one) for one in comparisons])
     else:

@@ -54,6 +54,7 @@ def collect(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 "run": str(folder),
                 "system": metrics["system"],
                 "seeds": len(metrics.get("seeds", [0])),
+                "leak": metrics.get("leak", []),
                 **{name: test[name] for name in ("n", "groups", *PRINTED_SCORES)},
                 **{name: test[name] for name in ("ci95", "sd", "ci95_seeds") if name in test},
             }
@@ -72,6 +73,7 @@ def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
     for line in lines:
         alone = systems.count(line["system"]) == 1
         name = line["system"] if alone else f"{line['system']}: {Path(line['run']).name}"
+        name += " LEAK" if line.get("leak") else ""
         rows.append([name, *(score_cell(line, column) for column in PRINTED_SCORES)])
     return "\n".join([*aligned(rows), note(lines)]) + "\n"
 
@@ -80,7 +82,11 @@ def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Write the lines as a Markdown table."""
     header = ["system", "run", *map(score_title, PRINTED_SCORES)]
     rows = [
-        [line["system"], line["run"], *(score_cell(line, name) for name in PRINTED_SCORES)]
+        [
+            line["system"] + (" **LEAK**" if line.get("leak") else ""),
+            line["run"],
+            *(score_cell(line, name) for name in PRINTED_SCORES),
+        ]
         for line in lines
     ]
     table = [header, ["---"] * len(header), *rows]
@@ -109,7 +115,9 @@ def note(lines: Sequence[Mapping[str, Any]]) -> str:
         spread = f"no intervals, since they need at least {FEWEST_GROUPS} groups"
     else:
         spread = "95 % intervals by bootstrap over groups"
+    told = dict.fromkeys(one for line in lines for one in line.get("leak", ()))
+    leak = "".join(f" LEAK: {sentence}; such scores mean nothing." for sentence in told)
     return (
         f"{lines[0]['n']} test utterances in {lines[0]['groups']} groups (dialogues, else "
-        f"speakers, else utterances); {spread}."
+        f"speakers, else utterances); {spread}.{leak}"
     )
