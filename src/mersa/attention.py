@@ -32,7 +32,7 @@ from mersa.networks import CrossAttentionFusion, MixedLayers, SelfAttentionFusio
 if TYPE_CHECKING:
     from mersa.runs import Run
 
-NO_WORDS, NO_SOUND = "(no words)", "(no sound)"
+NO_WORDS = "(no words)"
 
 
 @dataclass(frozen=True)

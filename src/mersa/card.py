@@ -179,14 +179,15 @@ def _without_paths(config: Config) -> Config:
     """Cut the folders off the settings that may hold a path, as `onnx:/home/me/model.onnx`."""
     return config.model_copy(
         update={
-            "data": config.data.model_copy(update={"protocol": _last_name(config.data.protocol)}),
-            "text": config.text.model_copy(update={"name": _last_name(config.text.name)}),
-            "audio": config.audio.model_copy(update={"name": _last_name(config.audio.name)}),
+            "data": config.data.model_copy(update={"protocol": last_name(config.data.protocol)}),
+            "text": config.text.model_copy(update={"name": last_name(config.text.name)}),
+            "audio": config.audio.model_copy(update={"name": last_name(config.audio.name)}),
         }
     )
 
 
-def _last_name(setting: str) -> str:
+def last_name(setting: str) -> str:
+    """Cut this machine's folders off an encoder or a protocol, as off `onnx:/home/me/x.onnx`."""
     kind, path = re.fullmatch(r"((?:onnx:|vggish:|file:)?)(.*)", setting, re.DOTALL).groups()  # type: ignore[union-attr]
     if PureWindowsPath(path).drive:
         return f"{kind}{PureWindowsPath(path).name}"

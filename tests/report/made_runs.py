@@ -52,6 +52,11 @@ def make_run(
     return folder
 
 
+def aligned_from(base="google-bert/bert-base-uncased", *, leak=False):
+    """What `metrics.json` says of a run whose text encoder is aligned."""
+    return {"leak": leak, "text": {"leak": leak, "base": {"name": base}}}
+
+
 def make_answers(right, seed, groups=GROUPS, first=0, prefix="u", labels=LABELS) -> Predictions:
     num = groups * SIZE
     world, own = np.random.default_rng(0), np.random.default_rng((seed, int(right * 1000)))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from made_runs import make_run
+from made_runs import aligned_from, make_run
 
 from mersa.comparison import compare, holm
 from mersa.evaluation import PRINTED_SCORES
@@ -8,7 +8,7 @@ from mersa.paper import ROWS
 from mersa.report.claims import CLAIMS, MARGIN, answer_claims, printed_difference
 from mersa.report.rows import read_entries
 
-ALIGNED = {"text": "aligned", "alignment": {"leak": False}}
+ALIGNED = {"text": "aligned", "alignment": aligned_from()}
 
 
 def one_answer(tables, name, table="III"):
@@ -96,7 +96,7 @@ def test_rows_over_one_text_encoder_test_no_alignment(tmp_path):
 
 
 def test_a_leaking_encoder_bears_no_claim(tmp_path):
-    leak = {"alignment": {"leak": True}}
+    leak = {"alignment": aligned_from(leak=True)}
 
     answer = one_answer(alignment(tmp_path, 0.5, 0.8, aligned=leak), "alignment")
 
@@ -117,10 +117,10 @@ def test_what_else_differs_is_told(tmp_path):
 
     answer = one_answer(alignment(tmp_path, 0.5, 0.8, aligned=other), "alignment")
 
+    assert answer.stand_ins == ("corpus nowhere in place of IEMOCAP",)
     assert answer.cautions == (
         "over 1 of 2 pairs; not run: III.4 and III.7",
         "no self-alignment is on record for row III.5",
-        "on the corpus nowhere, which is not the paper's",
         "III.3 and III.5 differ also in train.epochs and the audio encoder",
     )
 

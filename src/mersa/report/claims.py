@@ -23,7 +23,7 @@ from mersa.comparison import LEVEL, holm
 from mersa.contrasts import Contrast, contrast
 from mersa.evaluation import PRINTED_SCORES, group_tables
 from mersa.paper import ROWS
-from mersa.report.rows import Entry, other_settings
+from mersa.report.rows import Entry, other_settings, stand_ins
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 Factor = Literal["text", "audio", "network"]
@@ -124,7 +124,8 @@ class Answer:
         table: The table.
         verdict: By accuracy, unless something stands in the way.
         why: What stands in the way; empty if nothing.
-        cautions: What else has to be known to read the numbers, a sentence each.
+        stand_ins: What stands in the place of the paper's corpus or encoders; empty if nothing.
+        cautions: What else has to be known to read the numbers, a phrase each.
         pairs: The pairs of rows that were run.
         not_run: The pairs that were not.
         measures: One a score of `PRINTED_SCORES`; empty if no pair was run.
@@ -138,6 +139,7 @@ class Answer:
     table: str
     verdict: Verdict
     why: str
+    stand_ins: tuple[str, ...]
     cautions: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     not_run: tuple[tuple[str, str], ...]
@@ -287,16 +289,16 @@ class _Asked:
             lacking = _and([f"{one} and {two}" for one, two in self.not_run])
             num = len(self.pairs) + len(self.not_run)
             said.append(f"over {len(self.pairs)} of {num} pairs; not run: {lacking}")
-        plain = [one.row.id for one in self.run if one.row.aligned and not one.alignment]
+        plain = [one.row.id for one in self.run if one.row.aligned and not one.aligned]
         if plain:
             said.append(f"no self-alignment is on record for {_rows(plain)}")
-        foreign = [one.corpus for one in self.run if one.corpus != one.row.corpus]
-        if foreign:
-            said.append(f"on the corpus {foreign[0]}, which is not the paper's")
+        others: dict[str, list[str]] = {}
         for one, two in self.pairs:
             names = self._also(self.entries[one], self.entries[two])
             if names:
-                said.append(f"{one} and {two} differ also in {_and(names)}")
+                others.setdefault(_and(names), []).append(f"{one} and {two}")
+        for what, pairs in others.items():
+            said.append(f"{', '.join(pairs)} differ also in {what}")
         return said
 
     def _differ(self, one: str, two: str) -> bool:
@@ -311,9 +313,16 @@ class _Asked:
     def _also(self, first: Entry, second: Entry) -> list[str]:
         """Name the settings beyond the rows' in which a pair differs."""
         ones, others = other_settings(first), other_settings(second)
-        names = [name for name in sorted({*ones, *others}) if ones.get(name) != others.get(name)]
-        same_printed = first.row.audio == second.row.audio
-        if same_printed and first.encoders.get("audio") != second.encoders.get("audio"):
+        meant = (
+            *(["audio."] if first.row.audio != second.row.audio else []),
+            *(["text."] if first.row.aligned != second.row.aligned else []),
+        )
+        names = [
+            name
+            for name in sorted({*ones, *others})
+            if ones.get(name) != others.get(name) and not name.startswith(meant)
+        ]
+        if "audio." not in meant and first.encoders.get("audio") != second.encoders.get("audio"):
             names.append("the audio encoder")
         return names
 
@@ -335,6 +344,7 @@ def _answer(asked: _Asked, measures: Sequence[Measure]) -> Answer:
         asked.table,
         measures[0].verdict if measures and not why else "cannot be told",
         why,
+        tuple(dict.fromkeys(one for entry in asked.run for one in stand_ins(entry))),
         tuple(asked.cautions()),
         asked.pairs,
         asked.not_run,
@@ -363,6 +373,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "table": answer.table,
         "verdict": answer.verdict,
         "why": answer.why,
+        "stand_ins": list(answer.stand_ins),
         "cautions": list(answer.cautions),
         "pairs": [list(pair) for pair in answer.pairs],
         "not_run": [list(pair) for pair in answer.not_run],

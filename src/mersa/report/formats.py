@@ -10,6 +10,7 @@ from mersa.evaluation import PRINTED_SCORES
 from mersa.report.sheets import Sheet
 from mersa.tables import aligned
 
+_SHORT = 14  # characters of a column of words that need not wrap
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -114,32 +115,60 @@ def latex_escape(text: str) -> str:
 
 def _latex_table(sheet: Sheet) -> list[str]:
     wide = len(sheet.header) > 6
-    kinds = "".join(
-        "X" if place in sheet.words and place else "l" for place in range(len(sheet.header))
-    )
-    if "X" not in kinds:
-        kinds = f"X{kinds[1:]}"
+    long = {
+        place
+        for place in sheet.words
+        if max(len(row[place]) for row in (sheet.header, *sheet.rows)) > _SHORT
+    }
+    columns = range(len(sheet.header))
+    kinds = "".join(r">{\raggedright\arraybackslash}X" if i in long else "l" for i in columns)
+    heads = [name if i in long else _stacked(name.split()) for i, name in enumerate(sheet.header)]
+    rows = [
+        " & ".join(
+            latex_escape(cell) if place in sheet.words else _stacked(_at_bracket(cell))
+            for place, cell in enumerate(row)
+        )
+        for row in sheet.rows
+    ]
+    begin, end = (r"{tabularx}{\linewidth}", "{tabularx}") if long else ("{tabular}",) * 2
     return [
         *([r"\begin{landscape}"] if wide else []),
         r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{latex_escape(sheet.title)}.}}",
         rf"\label{{tab:mersa-{sheet.name}}}",
-        rf"\begin{{tabularx}}{{\linewidth}}{{{kinds}}}",
+        rf"\begin{begin}{{{kinds}}}",
         r"\toprule",
-        _latex_row(sheet.header),
+        rf"{' & '.join(heads)} \\",
         r"\midrule",
-        *map(_latex_row, sheet.rows),
+        *(rf"{row} \\" for row in rows),
         r"\bottomrule",
-        r"\end{tabularx}",
+        rf"\end{end}",
         *(rf"\par\smallskip\raggedright {latex_escape(note)}" for note in sheet.notes),
         r"\end{table}",
         *([r"\end{landscape}"] if wide else []),
     ]
 
 
-def _latex_row(cells: Sequence[str]) -> str:
-    return f"{' & '.join(map(latex_escape, cells))} \\\\"
+def _at_bracket(cell: str) -> list[str]:
+    """Part a score from its interval, so that the interval can stand beneath it."""
+    value, bracket, rest = cell.partition(" [")
+    bounds, comma, verdict = rest.partition("], ")
+    return [
+        value,
+        *([f"[{bounds}{comma.rstrip()}"] if bracket else []),
+        *([verdict] if comma else []),
+    ]
+
+
+def _stacked(lines: Sequence[str]) -> str:
+    """Set lines one above the other in a cell."""
+    told = [latex_escape(line) for line in lines]
+    if len(told) < 2:
+        return "".join(told)
+    # A bracket after a line break would be read as the break's own argument.
+    body = r" \\{} ".join(told)
+    return rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{body}\end{{tabular}}"
 
 
 def _ours(table: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A report as one HTML page that needs no other file: tables, claims, pictures, attention."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,7 +10,7 @@ from mersa.figures import draw_confusion, draw_reliability
 from mersa.report.examples import RULE
 from mersa.report.pictures import as_data_uri, draw_attention, draw_learning
 from mersa.report.rows import Entry
-from mersa.report.sheets import LEAK, NOT_RUN, Sheet
+from mersa.report.sheets import LEAK, NOT_RUN, STAND_INS, Sheet
 from mersa.report.style import STYLE
 
 _VERDICTS = {"holds": "yes", "does not hold": "no", "cannot be told": "open"}
@@ -31,7 +32,7 @@ def to_html(
         *_claim_cards(content["claims"]),
         *(part for sheet in sheets for part in _sheet(sheet)),
         *(part for table, entries in tables.items() for part in _pictures(table, entries)),
-        *(part for example in content["examples"] for part in _example(example)),
+        *(part for example in content.get("examples", ()) for part in _example(example)),
     ]
     title = escape(content["title"])
     notes = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
@@ -48,7 +49,7 @@ def to_html(
             "</head>",
             "<body>",
             f"<header><h1>{title}</h1>{notes}</header>",
-            _contents(sheets, tables, content["examples"]),
+            _contents(sheets, tables, content.get("examples", ())),
             "<main>",
             *sections,
             "</main>",
@@ -81,7 +82,8 @@ def _claim_cards(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for says in dict.fromkeys(one["says"] for one in claims):
         answers = "".join(
             f'<li><span class="table">Table {one["table"]}</span> '
-            f'<span class="verdict {_VERDICTS[one["verdict"]]}">{one["verdict"]}</span></li>'
+            f'<span class="verdict {_VERDICTS[one["verdict"]]}">{one["verdict"]}</span>'
+            f"{f', {STAND_INS}' if one['stand_ins'] and not one['why'] else ''}</li>"
             for one in claims
             if one["says"] == says
         )
@@ -108,7 +110,8 @@ def _cell(text: str, number: bool) -> str:
     names = ["number" if number else "words"]
     names += ["leak"] if text.startswith(LEAK) or text.endswith(f" {LEAK}") else []
     names += ["absent"] if text == NOT_RUN else []
-    names += [_VERDICTS[text.partition(":")[0]]] if text.partition(":")[0] in _VERDICTS else []
+    verdict = re.split("[:,]", text)[0]
+    names += [_VERDICTS[verdict]] if verdict in _VERDICTS else []
     kind_of = f' class="{" ".join(names)}"'
     told = escape(text)
     if number:  # an interval goes beneath its score, and a word beneath both
@@ -120,7 +123,8 @@ def _pictures(table: str, entries: Mapping[str, Entry]) -> Iterator[str]:
     yield f'<section id="pictures-{table.lower()}"><h2>Table {table}: pictures</h2>'
     for id_, entry in entries.items():
         answers = concatenate(entry.answers)
-        several = f", {len(entry.seeds)} seeds together" if len(entry.seeds) > 1 else ""
+        num = len(entry.seeds)
+        several = f"; {num} seeds together, so each utterance counts {num} times" if num > 1 else ""
         name = f"{id_}, {entry.row.model}, {entry.row.method}"
         yield f"<h3>{escape(name)}{several}</h3>"
         yield '<div class="pictures">'

@@ -39,8 +39,11 @@ def report(
         What `report.json` holds.
 
     Raises:
-        RunError: If a run is unfinished, not evaluated, or cannot be set beside the others.
+        RunError: If there are no runs, one is unfinished, not evaluated or cannot be set beside the
+            others, or no report can stand in `out`.
     """
+    if not folders:
+        raise RunError("no runs were given, but a report is of runs; name some")
     _check_out(out)
     content, tables = read_content(folders, title=title, notes=notes)
     content["examples"] = read_examples(tables, most=examples)

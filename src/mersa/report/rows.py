@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mersa import runs
+from mersa.card import last_name
 from mersa.comparison import check_alike
 from mersa.config import Config, make_config
+from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.manifest import Manifest, read_manifest, read_table
@@ -40,7 +42,8 @@ class Entry:
         protocol: How the parts were cut.
         config: Settings of the first leaf.
         encoders: Fingerprint of the text and of the audio encoder, by modality.
-        alignment: What the metrics say of the aligned encoder; empty where nothing.
+        alignment: What the metrics say of aligned encoders: `leak`, and facts by modality; empty
+            where none is aligned.
         manifest: Where the manifest was at training.
         corpus: `iemocap` or `meld` by the utterances, else the name of the manifest's folder.
     """
@@ -66,6 +69,11 @@ class Entry:
     def leak(self) -> bool:
         """True if an aligned encoder saw utterances beyond the train part."""
         return bool(self.alignment.get("leak"))
+
+    @property
+    def aligned(self) -> bool:
+        """True if the text encoder is on record as self-aligned."""
+        return "text" in self.alignment
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -123,25 +131,39 @@ def table_of(row: str) -> str:
     return row.partition(".")[0]
 
 
-def differences_from_row(entry: Entry) -> list[str]:
-    """Say in which ways a run is not what the paper describes, the weightiest first."""
+def stand_ins(entry: Entry) -> list[str]:
+    """Say what stands in the place of the corpus and the encoders that the paper names."""
     row, config = entry.row, entry.config
     said = []
-    if entry.leak:
-        said.append("LEAK: its aligned encoder saw utterances beyond the train part")
     if entry.corpus != row.corpus:
         said.append(f"corpus {entry.corpus} in place of {CORPUS_NAMES[row.corpus]}")
-    if list(entry.labels) != list(_printed_labels(row)):
-        said.append(f"emotions {', '.join(entry.labels)}")
-    if config.data.shuffle != "none":
-        said.append(f"CONTROL: {config.data.shuffle} shuffled")
     wanted = row.settings()
     if config.audio.name != wanted["audio"]["name"]:
         said.append(f"audio encoder {last_name(config.audio.name)}")
-    if config.text.name != wanted["text"]["name"]:
-        said.append(f"text encoder {last_name(config.text.name)}")
-    if row.aligned and not entry.alignment:
+    base = entry.alignment.get("text", {}).get("base", {}).get("name")
+    if (base or config.text.name) != wanted["text"]["name"]:
+        said.append(
+            f"text encoder aligned from {last_name(base)}"
+            if base
+            else f"text encoder {last_name(config.text.name)}"
+        )
+    return said
+
+
+def differences_from_row(entry: Entry) -> list[str]:
+    """Say in which ways a run is not what the paper describes, the weightiest first."""
+    row, config = entry.row, entry.config
+    said = stand_ins(entry)
+    if entry.leak:
+        said.insert(0, "LEAK: its aligned encoder saw utterances beyond the train part")
+    if list(entry.labels) != list(LABEL_SETS[row.labels].labels):
+        said.append(f"emotions {', '.join(entry.labels)}")
+    if config.data.shuffle != "none":
+        said.append(f"CONTROL: {config.data.shuffle} shuffled")
+    if row.aligned and not entry.aligned:
         said.append("no self-alignment is on record")
+    if "audio" in entry.alignment:
+        said.append("audio encoder aligned, which the paper does not do")
     if config.network.system != row.system:
         said.append(f"system {config.network.system}")
     return said
@@ -164,11 +186,6 @@ def other_settings(entry: Entry) -> dict[str, Any]:
         for key, value in values.items()
         if value != usual[section][key] and f"{section}.{key}" not in told
     }
-
-
-def last_name(setting: str) -> str:
-    """Cut the folders off an encoder's name, so that no path of a machine is printed."""
-    return setting.rsplit("/", 1)[-1] if setting.count("/") != 1 or ":" in setting else setting
 
 
 def manifest_of(entry: Entry) -> Manifest | None:
@@ -277,9 +294,3 @@ def _said(value: object) -> str:
 
 def _without_seed(config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"seed": 0})})
-
-
-def _printed_labels(row: Row) -> tuple[str, ...]:
-    from mersa.emotions import LABEL_SETS
-
-    return tuple(LABEL_SETS[row.labels].labels)

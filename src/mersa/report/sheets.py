@@ -12,6 +12,7 @@ from mersa.report.side_by_side import note as side_by_side_note
 
 LEAK = "LEAK"
 NOT_RUN = "not run"
+STAND_INS = "with stand-ins"
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def sheets(content: Mapping[str, Any]) -> list[Sheet]:
 
 
 def verdict_cell(answer: Mapping[str, Any]) -> str:
-    """Write the answer to a claim, and what stands in the way of one."""
-    return f"{answer['verdict']}: {answer['why']}" if answer["why"] else str(answer["verdict"])
+    """Write the answer to a claim, and what stands in the way of one or qualifies it."""
+    if answer["why"]:
+        return f"{answer['verdict']}: {answer['why']}"
+    return f"{answer['verdict']}, {STAND_INS}" if answer["stand_ins"] else str(answer["verdict"])
 
 
 def _beside(lines: Sequence[Mapping[str, Any]]) -> Sheet:
@@ -59,7 +62,7 @@ def _beside(lines: Sequence[Mapping[str, Any]]) -> Sheet:
     return Sheet(
         "side-by-side",
         "Runs side by side",
-        ("system", "run", *map(score_title, PRINTED_SCORES)),
+        ("system", "run", *map(_title, PRINTED_SCORES)),
         tuple(rows),
         (side_by_side_note(lines),),
         frozenset({0, 1}),
@@ -79,7 +82,7 @@ def _corpus(table: Mapping[str, Any]) -> Sheet:
         notes = [f"Counted is {table['counted']}, which is another corpus than {table['corpus']}."]
     return Sheet(
         table["table"].lower().replace(" ", "-"),
-        f"{table['table']}: utterances of {table['corpus']} by emotion, as printed"
+        f"The paper's {table['table']}: utterances of {table['corpus']} by emotion, as printed"
         + (f", beside {table['counted']}" if counts else ""),
         ("emotion", *columns),
         (*rows, ("sum", *sums)),
@@ -132,8 +135,8 @@ def _scores(table: Mapping[str, Any]) -> Sheet:
     ]
     return Sheet(
         f"table-{table['table'].lower()}",
-        f"Table {table['table']}: printed and here",
-        (*header, *map(score_title, PRINTED_SCORES)),
+        f"The paper's Table {table['table']}: printed and here",
+        (*header, *map(_title, PRINTED_SCORES)),
         tuple(rows),
         tuple(notes),
         frozenset({0, 1, 2}),
@@ -155,7 +158,7 @@ def _differences(table: Mapping[str, Any]) -> Sheet:
     ]
     return Sheet(
         f"table-{table['table'].lower()}-differences",
-        f"Table {table['table']}: here less printed",
+        f"The paper's Table {table['table']}: here less printed",
         (
             "row",
             "accuracy",
@@ -187,7 +190,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Sheet:
                 signed(accuracy["value"], accuracy["low"], accuracy["high"]) if accuracy else "",
                 p_text(accuracy["p_holm"]) if accuracy else "",
                 _paper_says(one["printed"]),
-                "; ".join(one["cautions"]),
+                "; ".join([*_stand_ins(one["stand_ins"]), *one["cautions"]]),
             )
         )
     return Sheet(
@@ -235,11 +238,15 @@ def _measures(claims: Sequence[Mapping[str, Any]]) -> Sheet:
     return Sheet(
         "claims-by-score",
         "The same by each score",
-        ("claim", "table", "pairs of rows", *map(score_title, PRINTED_SCORES)),
+        ("claim", "table", "pairs of rows", *map(_title, PRINTED_SCORES)),
         tuple(rows),
         ("p values behind each word are corrected within their score.",),
         frozenset({0, 1, 2}),
     )
+
+
+def _stand_ins(names: Sequence[str]) -> list[str]:
+    return [f"stand-ins, so not of the paper's own systems: {', '.join(names)}"] if names else []
 
 
 def _paper_says(printed: Mapping[str, Any]) -> str:
@@ -251,6 +258,10 @@ def _paper_says(printed: Mapping[str, Any]) -> str:
         f"accuracy {steps}, mean {mean:+.3f} ({verdict} 1.96 standard errors of {error:.3f} on "
         f"{printed['n']} utterances); F1 {f1}"
     )
+
+
+def _title(name: str) -> str:
+    return score_title(name).replace("f1", "F1")
 
 
 def _score(row: Mapping[str, Any], name: str) -> str:

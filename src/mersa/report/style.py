@@ -32,10 +32,12 @@ td.leak { color: var(--no); font-weight: 700; }
 td.yes, .verdict.yes { color: var(--yes); font-weight: 600; }
 td.no, .verdict.no { color: var(--no); font-weight: 600; }
 td.open, .verdict.open { color: var(--open); font-weight: 600; }
-.cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
+.cards { display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); }
 .cards article { border: 1px solid var(--line); border-radius: 6px; padding: .7rem .9rem; }
 .cards h2 { font-size: 1rem; margin: 0 0 .4rem; }
 .cards ul { margin: 0; padding: 0; list-style: none; }
+.verdict { white-space: nowrap; }
 .cards .table { display: inline-block; min-width: 4.6rem; color: var(--quiet); font-size: .9rem; }
 .pictures { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); }
