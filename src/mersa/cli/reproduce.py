@@ -9,6 +9,7 @@ import typer
 from mersa.cli.options import (
     Cache,
     Device,
+    Devices,
     Json,
     Protocol,
     Quiet,
@@ -21,7 +22,8 @@ from mersa.cli.options import (
 
 def reproduce(
     target: Annotated[
-        list[str], typer.Argument(help="table1 to table5, figure2, figure3, or all.")
+        list[str],
+        typer.Argument(help="table1 to table5, figure2, figure3, a row (III.6), all."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for all that comes out.")] = Path("reproduced"),
     iemocap: Annotated[Path | None, typer.Option(help="Folder of IEMOCAP_full_release.")] = None,
@@ -49,7 +51,7 @@ def reproduce(
         typer.Option("--strict/--no-strict", help="As of mersa prepare."),
     ] = None,
     device: Device = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="How many devices.")] = 1,
+    devices: Devices = None,
     cache: Cache = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps, and which are finished, and end.")

@@ -121,7 +121,8 @@ class Estimate:
         if not self.known:
             return "how long the rest takes is not known yet" if self.unknown else "nearly done"
         kind = "very roughly" if self.rough else "about"
-        more = f", and {self.unknown} steps of unknown length" if self.unknown else ""
+        steps = "step" if self.unknown == 1 else "steps"
+        more = f", and {self.unknown} {steps} of unknown length" if self.unknown else ""
         return f"{kind} {duration(self.seconds)} left{more}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -5,21 +5,16 @@ Drawn in black and grey and told apart by line, so that a print keeps it readabl
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mersa.files import write_whole
+from mersa.alignment.settings import PRESETS
+from mersa.bootstrap import Array
+from mersa.figures import save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PRESETS: Mapping[str, tuple[float, float, float]] = {
-    "library": (2.0, 50.0, 0.5),
-    "sapbert": (1.0, 60.0, 0.5),
-    "reference": (2.0, 40.0, 0.5),
-}
-"""Alpha, beta and base (lambda) of each preset."""
 
 _LINES: Mapping[str, tuple[Literal["-", "--", ":"], float]] = {
     "library": ("-", 2.2),
@@ -27,30 +22,20 @@ _LINES: Mapping[str, tuple[Literal["-", "--", ":"], float]] = {
     "reference": (":", 1.8),
 }
 _PULL, _PUSH = "0.55", "black"
-_DOTS_PER_INCH = 150
 
 
 def write_loss_figure(path: Path) -> None:
     """Write `draw_loss` as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    figure = draw_loss()
-    FigureCanvasAgg(figure)
-    with write_whole(path) as partial:
-        figure.savefig(partial, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    save_png(draw_loss(), path)
 
 
-def terms(
-    similarity: np.ndarray, alpha: float, beta: float, base: float
-) -> tuple[np.ndarray, np.ndarray]:
+def terms(similarity: Array, alpha: float, beta: float, base: float) -> tuple[Array, Array]:
     """Return the exponentials of Eq. (1) of a positive and of a negative pair of this cosine."""
     gap = similarity - base
     return np.exp(-alpha * gap), np.exp(beta * gap)
 
 
-def weights(
-    similarity: np.ndarray, alpha: float, beta: float, base: float
-) -> tuple[np.ndarray, np.ndarray]:
+def weights(similarity: Array, alpha: float, beta: float, base: float) -> tuple[Array, Array]:
     """Return how hard Eq. (1) pulls a positive and pushes a negative pair of this cosine.
 
     That is the size of the derivative of an anchor's loss by the cosine, where the anchor has no
@@ -67,7 +52,8 @@ def draw_loss() -> "Figure":
     figure = Figure(figsize=(10.4, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     similarity = np.linspace(-1, 1, 801)
-    for name, (alpha, beta, base) in PRESETS.items():
+    for name, preset in PRESETS.items():
+        alpha, beta, base = _constants(preset)
         style, width = _LINES[name]
         for axes, curves in (
             (left, terms(similarity, alpha, beta, base)),
@@ -94,11 +80,23 @@ def draw_loss() -> "Figure":
 def _legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
-    lines = [
-        Line2D([], [], color=color, linestyle=_LINES[name][0], linewidth=_LINES[name][1],
-               label=f"{kind}, {name} ({alpha:g}, {beta:g}, {base:g})")
-        for name, (alpha, beta, base) in PRESETS.items()
-        for kind, color in (("pull", _PULL), ("push", _PUSH))
-    ]  # fmt: skip
-    figure.legend(handles=lines, loc="outside lower center", ncols=3, fontsize=9, frameon=False,
-                  title="preset (alpha, beta, base)", title_fontsize=9)  # fmt: skip
+    lines = []
+    for name, preset in PRESETS.items():
+        style, width = _LINES[name]
+        numbers = ", ".join(f"{one:g}" for one in _constants(preset))
+        for kind, color in (("pull", _PULL), ("push", _PUSH)):
+            label = f"{kind}, {name} ({numbers})"
+            lines.append(Line2D([], [], color=color, linestyle=style, linewidth=width, label=label))
+    figure.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+        title="preset (alpha, beta, base); library and reference pull alike",
+        title_fontsize=9,
+    )
+
+
+def _constants(preset: Mapping[str, Any]) -> tuple[float, float, float]:
+    return preset["alpha"], preset["beta"], preset["base"]

@@ -1,14 +1,17 @@
 """The paper's tables and figures from the folders of its corpora, in one resumable go."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mersa import parallel
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, RunError
 from mersa.files import one_process
+from mersa.paper import ROWS
 from mersa.progress import OnProgress, Progress, Silent
 from mersa.reproduce import stand_ins
 from mersa.reproduce.ledger import Ledger, estimate
@@ -41,7 +44,7 @@ def make_request(
     """Put a request together and check it.
 
     Args:
-        targets: Of `TARGETS`, or `all`.
+        targets: Of `TARGETS`, rows, or `all`.
         folders: Folder of each corpus at hand: `iemocap`, `meld`.
         protocol: How they are cut.
         seeds: Trainings of each row.
@@ -53,10 +56,15 @@ def make_request(
     Raises:
         ConfigError: If there is no such target or encoder, or nothing can be run.
     """
-    for target in targets:
-        if target not in (*TARGETS, "all"):
+    names = [
+        target.lower() if target.lower() in (*TARGETS, "all") else target.upper()
+        for target in targets
+    ]
+    for name, target in zip(names, targets, strict=True):
+        if name not in (*TARGETS, *ROWS, "all"):
             raise ConfigError(
-                f"{target!r} cannot be reproduced; choose one of {', '.join(TARGETS)} or all"
+                f"{target!r} cannot be reproduced; choose {', '.join(TARGETS)}, all, or rows as "
+                "III.6 (see: mersa rows)"
             )
     for name in encoders or {}:
         if name not in ENCODERS:
@@ -64,9 +72,9 @@ def make_request(
                 f"--encoder {name}=... names no encoder of the paper; it is one of "
                 f"{', '.join(ENCODERS)}"
             )
-    wanted = TARGETS if "all" in targets else tuple(one for one in TARGETS if one in targets)
+    wanted = TARGETS if "all" in names else [one for one in (*TARGETS, *ROWS) if one in names]
     request = Request(
-        targets=wanted,
+        targets=tuple(wanted),
         folders={name: folder.resolve() for name, folder in (folders or {}).items()},
         quick=quick,
         protocol=protocol,
@@ -104,7 +112,7 @@ def reproduce(
     *,
     cache: FeatureCache,
     device: str = "auto",
-    devices: int = 1,
+    devices: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Prepare, align, train, evaluate and report; what is finished is not done again.
@@ -114,7 +122,7 @@ def reproduce(
         out: The folder of all that comes out; killed, the same call goes on in it.
         cache: Where frames lie; rows share them.
         device: `auto`, `cpu` or `cuda[:n]`.
-        devices: How many of them.
+        devices: How many processes share a training or an alignment.
         progress: What is told of it.
 
     Returns:
@@ -124,8 +132,13 @@ def reproduce(
     Raises:
         RunError: If `out` holds something else, or another process works in it.
     """
+    if parallel.started():
+        raise ConfigError(
+            "mersa reproduce starts the processes of each training itself, so torchrun would do "
+            "all of it several times; give --devices N instead"
+        )
     progress = progress or Silent()
-    started, processor = time.monotonic(), time.process_time()
+    started, processor = time.monotonic(), _processor_s()
     busy = RunError(f"another process works in {out}; wait for it, or choose another --out")
     with one_process(out, busy):
         _check_place(request, out)
@@ -158,7 +171,7 @@ def reproduce(
         "not_run": not_run_text(request),
         "report": [path.name for path in sorted(out.glob("report.*"))],
         "seconds": round(time.monotonic() - started, 1),
-        "cpu_seconds": round(time.process_time() - processor, 1),
+        "cpu_seconds": round(_processor_s() - processor, 1),
     }
 
 
@@ -173,16 +186,22 @@ def not_run_text(request: Request) -> dict[str, str]:
 
 def _run(step: Step, steps: Sequence[Step], ledger: Ledger, work: Work) -> None:
     resumed = ledger.begin(step)
-    started, processor = time.monotonic(), time.process_time()
+    started, processor = time.monotonic(), _processor_s()
     do(step, work)
     ledger.finish(
         step,
         steps,
         now=time.time(),
         seconds=time.monotonic() - started,
-        cpu_seconds=time.process_time() - processor,
+        cpu_seconds=_processor_s() - processor,
         resumed=resumed,
     )
+
+
+def _processor_s() -> float:
+    """Return the processor time of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _identity(request: Request) -> dict[str, Any]:

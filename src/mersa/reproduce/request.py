@@ -15,7 +15,7 @@ COUNTS: Mapping[str, str] = {"table1": "iemocap", "table2": "meld"}
 """Targets that are the counts of a corpus."""
 
 TARGETS = (*COUNTS, *TABLES, "figure2", "figure3")
-"""All that can be asked for beside `all`."""
+"""All that can be asked for, beside `all` and single rows."""
 
 FIGURE3_LABELS = ("iemocap-4", "meld-4", "iemocap-6")
 """The paper does not say on what Fig. 3 was drawn: the first of these whose corpus is there."""
@@ -33,7 +33,7 @@ class Request:
     """What is asked for.
 
     Attributes:
-        targets: Of `TARGETS`, in their order.
+        targets: Of `TARGETS`, in their order, then rows.
         folders: Folder of each corpus that is at hand, by the name of the corpus.
         quick: Rehearse on the embedded corpus with stand-ins.
         protocol: How the corpora are cut.
@@ -67,12 +67,13 @@ class Request:
 
 
 def rows_of(request: Request) -> list[Row]:
-    """Return the rows of the tables that are asked for and whose corpus is at hand."""
+    """Return the rows that are asked for and whose corpus is at hand."""
     numbers = [TABLES[target] for target in request.targets if target in TABLES]
     return [
         row
         for row in ROWS.values()
-        if row.id.partition(".")[0] in numbers and request.has(row.corpus)
+        if (row.id in request.targets or row.id.partition(".")[0] in numbers)
+        and request.has(row.corpus)
     ]
 
 
@@ -120,16 +121,13 @@ def encoder_name(request: Request, kind: str, out: Path) -> str:
 
 def not_run(request: Request) -> dict[str, str]:
     """Return the targets that cannot be run without a folder, each with the corpus it lacks."""
-    lacking = {}
-    for target in request.targets:
-        if target in COUNTS:
-            corpus = COUNTS[target]
-        elif target in TABLES:
-            corpus = ROWS[f"{TABLES[target]}.1"].corpus
-        else:
-            continue
-        if not request.has(corpus):
-            lacking[target] = corpus
+    corpora = {target: ROWS[f"{number}.1"].corpus for target, number in TABLES.items()}
+    corpora |= COUNTS | {row.id: row.corpus for row in ROWS.values()}
+    lacking = {
+        target: corpora[target]
+        for target in request.targets
+        if target in corpora and not request.has(corpora[target])
+    }
     if "figure3" in request.targets and not figure3_labels(request):
         lacking["figure3"] = "iemocap or meld"
     return lacking

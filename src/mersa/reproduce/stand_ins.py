@@ -25,7 +25,7 @@ NOTES = (
     "In place of BERT: a BERT of 2 layers, 64 wide, with random weights, whose vocabulary is the "
     "words of the train part of `toy`.",
     "In place of VGGish: log-mel statistics (`mel`), which have no weights.",
-    "In place of wav2vec 2.0 base: a wav2vec 2.0 of one layer, 64 wide, with random weights.",
+    "In place of wav2vec 2.0 base: a wav2vec 2.0 of 2 layers, 64 wide, with random weights.",
 )
 """What a page made from stand-ins has to say, a sentence or two each."""
 
@@ -37,12 +37,12 @@ ENCODERS: Mapping[str, str | Path] = {
 """What stands for each encoder of the paper; a path lies below the output folder."""
 
 SETTINGS = (
-    "train.epochs=15",
-    "train.patience=15",
-    "train.learning_rate=0.002",
+    "train.epochs=12",
+    "train.patience=12",
+    "train.learning_rate=0.001",
     "network.fusion_width=32",
-    "align.epochs=10",
-    "align.patience=10",
+    "align.epochs=6",
+    "align.patience=6",
     "align.learning_rate=0.001",
 )
 """Settings of a rehearsal, in place of the defaults."""
@@ -95,10 +95,9 @@ def _write_wav2vec2(folder: Path) -> None:
 
     config = Wav2Vec2Config(
         hidden_size=64,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=128,
-        initializer_range=0.3,
         conv_dim=(64,) * 7,
         feat_extract_norm="layer",  # as in wav2vec2-large: random filters tell more with it
         num_conv_pos_embeddings=16,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mersa import build
+from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import Config, apply_assignments, make_config
 from mersa.corpora import iemocap, meld, toy
 from mersa.emotions import LABEL_SETS
@@ -23,6 +24,7 @@ from mersa.reproduce.request import (
     ENCODERS,
     TOY,
     Request,
+    align_settings,
     aligned_labels,
     audio_kind,
     encoder_name,
@@ -119,6 +121,8 @@ def survey(request: Request, out: Path, progress: Progress) -> Survey:
     ]
     for row in rows:
         row_config(request, row, out)
+    for labels in owners or ("iemocap-4",):  # settings that nothing reads are still to exist
+        align_config(request, labels, out)
     manifests = {name: _read(request, name, out, progress) for name in dict.fromkeys(used)}
     for row in rows:
         manifest = manifests[request.corpus(row.corpus)]
@@ -166,12 +170,13 @@ def check_encoders(request: Request, out: Path) -> None:
     Raises:
         EncoderError: If one cannot.
     """
-    configs = [row_config(request, row, out) for row in rows_of(request)]
+    rows = rows_of(request)
+    configs = [row_config(request, row, out) for row in rows]
     own = {str(out / name) for name in request.encoders.values() if isinstance(name, Path)}
-    aligned = str(out / "aligned")
-    for text in dict.fromkeys(config.text for config in configs):
-        if text.name not in own and not text.name.startswith(aligned):
-            build.text_encoder(text)
+    texts = [config.text for row, config in zip(rows, configs, strict=True) if not row.aligned]
+    texts += [align_config(request, labels, out).text for labels in aligned_labels(request)]
+    for text in dict.fromkeys(text for text in texts if text.name not in own):
+        build.text_encoder(text)
     for audio in dict.fromkeys(config.audio for config in configs):
         if audio.name not in own:
             build.audio_encoder(audio)
@@ -184,6 +189,16 @@ def row_config(request: Request, row: Row, out: Path) -> Config:
     nested["audio"]["name"] = encoder_name(request, audio_kind(row), out)
     nested["data"]["protocol"] = request.protocol
     return make_config(apply_assignments(nested, row_settings(request.settings)))
+
+
+def align_config(request: Request, labels: str, out: Path) -> AlignConfig:
+    """Return the settings of an alignment."""
+    nested = {
+        "data": {"labels": labels, "protocol": request.protocol},
+        "text": {"name": encoder_name(request, "bert", out)},
+    }
+    assignments = align_settings(request.settings)
+    return make_align_config(apply_assignments(nested, assignments, kind=AlignConfig))
 
 
 def corpus_selection(request: Request, corpus: str, manifest: Manifest) -> Manifest:

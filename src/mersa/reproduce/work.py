@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mersa import build
+from mersa.alignment.align import align
 from mersa.batches import audio_items, encode, text_items
 from mersa.corpora.place import count_table, place
 from mersa.encoders.cache import FeatureCache
@@ -13,6 +14,7 @@ from mersa.manifest import Manifest, read_manifest
 from mersa.paper import ROWS
 from mersa.paper_tables import beside_table
 from mersa.progress import Progress
+from mersa.report.report import report
 from mersa.reproduce import stand_ins
 from mersa.reproduce.loss_figure import write_loss_figure
 from mersa.reproduce.plan import Step
@@ -20,12 +22,10 @@ from mersa.reproduce.request import (
     COUNTS,
     TOY,
     Request,
-    align_settings,
     audio_kind,
-    encoder_name,
     rows_of,
 )
-from mersa.reproduce.survey import corpus_selection, notes, row_config
+from mersa.reproduce.survey import align_config, corpus_selection, notes, row_config
 from mersa.runs import write_json, write_text
 
 
@@ -39,7 +39,7 @@ class Work:
         corpora: Each corpus as it was read.
         cache: Where frames lie.
         device: `auto`, `cpu` or `cuda[:n]`.
-        devices: How many of them.
+        devices: How many processes share a training or an alignment.
         progress: What is told of long work.
     """
 
@@ -48,7 +48,7 @@ class Work:
     corpora: Mapping[str, Manifest]
     cache: FeatureCache
     device: str
-    devices: int
+    devices: int | None
     progress: Progress
 
     def manifest(self, corpus: str) -> Path:
@@ -101,21 +101,9 @@ def _encode(step: Step, work: Work) -> None:
 
 
 def _align(step: Step, work: Work) -> None:
-    from mersa.alignment.align import align
-    from mersa.alignment.settings import AlignConfig, make_align_config
-    from mersa.config import apply_assignments
-
-    request = work.request
-    nested = {
-        "data": {"labels": step.subject, "protocol": request.protocol},
-        "text": {"name": encoder_name(request, "bert", work.out)},
-    }
-    config = make_align_config(
-        apply_assignments(nested, align_settings(request.settings), kind=AlignConfig)
-    )
     align(
-        work.manifest(request.labels()[step.subject]),
-        config,
+        work.manifest(work.request.labels()[step.subject]),
+        align_config(work.request, step.subject, work.out),
         work.out / step.makes,
         cache=work.cache,
         device=work.device,
@@ -134,19 +122,31 @@ def _row(step: Step, work: Work) -> None:
         cache=work.cache,
         seeds=work.request.seeds,
         device=work.device,
+        devices=work.devices,
         progress=work.progress,
     )
     evaluate(folder, cache=work.cache, device=work.device, progress=work.progress)
 
 
-def _figure(step: Step, work: Work) -> None:
-    if step.subject == "figure2":
-        write_loss_figure(work.out / step.makes)
+def _figure2(step: Step, work: Work) -> None:
+    write_loss_figure(work.out / step.makes)
+
+
+def _figure3(step: Step, work: Work) -> None:
+    from mersa.alignment.study import figure3, study
+
+    found = study(
+        work.manifest(work.request.labels()[step.subject]),
+        work.out / "aligned" / step.subject,
+        cache=work.cache,
+        parts=("test",),
+        device=work.device,
+        progress=work.progress,
+    )
+    figure3(found, (work.out / step.makes).parent)
 
 
 def _report(step: Step, work: Work) -> None:
-    from mersa.report.report import report
-
     request = work.request
     report(
         [work.out / "rows" / row.id for row in rows_of(request)],
@@ -163,6 +163,7 @@ _WAYS: Mapping[str, Callable[[Step, Work], None]] = {
     "encode": _encode,
     "align": _align,
     "row": _row,
-    "figure": _figure,
+    "figure2": _figure2,
+    "figure3": _figure3,
     "report": _report,
 }
