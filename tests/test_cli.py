@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parent / "corpora"))
 release = importlib.import_module("iemocap_release")
 
 VERBS = (
-    *("prepare", "audit", "encode", "rows", "train", "evaluate", "compare", "report"),
+    *("prepare", "audit", "encode", "align", "rows", "train", "evaluate", "compare", "report"),
     *("reproduce", "predict", "bundle"),
 )
 

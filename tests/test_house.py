@@ -32,14 +32,17 @@ FLOORS = [
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
-    # Self-alignment of an encoder, before fusion.
+    # Frames of a corpus, and scores.
+    ["batches", "bootstrap", "evaluation", "subgroups"],
+    # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
-    ["alignment.sampling", "alignment.embedding", "alignment.fit", "alignment.folder"],
+    ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
+    ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
-    # A training, its scores, and what it leaves behind.
-    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
-    ["alignment.geometry", "alignment.space"],
+    # A training and what it leaves behind.
+    ["training", "card", "runs"],
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
+    ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
     ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
@@ -50,7 +53,8 @@ FLOORS = [
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.align", "cli.runs", "cli.reproduce", "cli.use", "cli.app"],
+    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce", "cli.use"],
+    ["cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -1,6 +1,6 @@
 """From a manifest and settings to aligned encoders, one for each fold of a protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from mersa import __version__, build, launch, parallel
-from mersa.alignment import artefact, folder
-from mersa.alignment.embedding import Embedder, embed
+from mersa.alignment import artefact, folder, project
+from mersa.alignment.embedding import Embedder, Tokenizes, embed
 from mersa.alignment.fit import Fit, fit
 from mersa.alignment.sampling import Examples, check_batches, choose_examples
 from mersa.alignment.settings import AlignConfig
@@ -21,10 +22,19 @@ from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError
 from mersa.files import one_process
 from mersa.folds import Fold
-from mersa.manifest import Utterance, read_manifest
+from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.progress import Progress
 from mersa.protocols import choose, cut
-from mersa.selection import Selection, check_fold, counts_text, data_sha256, learnable, select
+from mersa.selection import (
+    LEARNABLE,
+    Learnable,
+    Selection,
+    check_fold,
+    counts_text,
+    data_sha256,
+    learnable,
+    select,
+)
 
 _VERSIONED = ("torch", "transformers", "pytorch-metric-learning", "lightning-fabric")
 
@@ -48,7 +58,7 @@ def align(
         config: All settings.
         out: The folder of the aligned encoder, or of `fold-1/ ...`; what is finished in it is not
             done again.
-        cache: Where frames lie; not needed for text.
+        cache: Where frames lie; a projection needs it.
         device: `auto`, `cpu` or `cuda[:n]`.
         devices: How many processes share each batch; None: one, or those that torchrun started.
         again: Align anew even where it is finished or differs.
@@ -71,6 +81,7 @@ def align(
         manifest_path=manifest_path,
         config=config,
         out=out,
+        cache=cache,
         again=again,
     )
 
@@ -80,6 +91,7 @@ def _align(
     manifest_path: Path,
     config: AlignConfig,
     out: Path,
+    cache: FeatureCache | None,
     again: bool,
     fabric: Fabric,
     progress: Progress,
@@ -123,7 +135,9 @@ def _align(
                     folder.tidy(leaf)
                 progress.say(f"{leaf}: finished before; --again aligns it anew")
             else:
-                facts = _align_leaf(leaf, config, selection, known, again, fabric, progress)
+                facts = _align_leaf(
+                    leaf, config, manifest, selection, known, cache, again, fabric, progress
+                )
             told.append({"folder": str(leaf), **facts})
     return {"folder": str(out), "folds": told}
 
@@ -131,81 +145,157 @@ def _align(
 def _align_leaf(
     leaf: Path,
     config: AlignConfig,
+    manifest: Manifest,
     selection: Selection,
     known: artefact.Cut,
+    cache: FeatureCache | None,
     again: bool,
     fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
     fold, settings = known.fold, config.align
-    seen = learnable(selection.utterances, fold, Path())
+    seen = learnable(selection.utterances, fold, manifest.folder)
     learnt: tuple[Utterance, ...] = seen.part("train")
     if settings.parts == "all":
         learnt = tuple(one for one in selection.utterances if one.id in fold.parts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        if settings.how == "projection":
+            if cache is None:
+                raise ConfigError(
+                    "a projection learns from frames, but no cache was given for them; give one"
+                )
+            return _project(leaf, config, seen, learnt, known, cache, again, fabric, progress)
+        return _tune(leaf, config, seen, learnt, known, again, fabric, progress)
+
+
+def _tune(
+    leaf: Path,
+    config: AlignConfig,
+    seen: Learnable,
+    learnt: Sequence[Utterance],
+    known: artefact.Cut,
+    again: bool,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Align the weights of an encoder of words."""
+    settings = config.align
     examples = choose_examples(learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
     encoder, base = _base(config, known, str(fabric.device))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model, lacking = encoder.load()
-        trained = model.requires_grad_(True)
-        for name, weight in trained.named_parameters():
-            if name.startswith("pooler.") or ".pooler." in name:
-                weight.requires_grad_(False)  # stands behind the frames that are aligned
-        if settings.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-        embedder = Embedder(model, settings.pooling)
-        if parallel.is_first(fabric):
-            folder.begin(leaf, config, again=again)
-        measure = _Measure(
-            encoder, seen.part("train"), seen.part("validation"), known.labels, config
-        )
-        result = fit(
-            embedder,
-            encoder,
-            examples,
-            settings,
-            fabric=fabric,
-            measure=measure,
-            state=leaf / folder.STATE,
-            name=str(leaf),
-            progress=progress,
-        )
+    model, lacking = encoder.load()
+    trained = model.requires_grad_(True)
+    for name, weight in trained.named_parameters():
+        if name.startswith("pooler.") or ".pooler." in name:
+            weight.requires_grad_(False)  # stands behind the frames that are aligned
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
+    embedder = Embedder(model, settings.pooling)
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
+    parts = [
+        [(one.text, one.emotion) for one in seen.part(part) if one.text.strip()]
+        for part in LEARNABLE
+    ]
+    result = fit(
+        embedder,
+        encoder,
+        examples,
+        settings,
+        fabric=fabric,
+        measure=_Measure(encoder, parts, known.labels, settings.neighbours),
+        state=leaf / folder.STATE,
+        name=str(leaf),
+        progress=progress,
+    )
     facts = _facts(config, known, examples, base, result)
     if parallel.is_first(fabric):
         facts = folder.finish(leaf, embedder, lacking, encoder, facts)
     return parallel.gather(fabric, facts)[0]
 
 
+def _project(
+    leaf: Path,
+    config: AlignConfig,
+    seen: Learnable,
+    learnt: Sequence[Utterance],
+    known: artefact.Cut,
+    cache: FeatureCache,
+    again: bool,
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Align by a projection of the frames of a frozen encoder, of words or sound."""
+    settings = config.align
+    wanted = {one.id: one for part in (learnt, seen.manifest) for one in part}
+    corpus = tuple(wanted.values())
+    held = project.source(config, seen.manifest, corpus, known, str(fabric.device))
+    examples = project.clips(held, learnt, known.labels, settings.conflicts)
+    _tell(str(leaf), examples, progress)
+    check_batches(examples, known.labels, settings)
+    frames = project.frames_of(held, corpus, cache, progress)
+    projection = project.new_projection(config, held, [frames[text] for text in examples.texts])
+    projector = project.Projector(projection, settings.pooling)
+    source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))
+    plain = project.Projector(nn.Identity(), settings.pooling)
+    raw = project.Frames(frames, width=projection.sizes[0], device=str(fabric.device))
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
+    parts = [
+        [(held.key(one), one.emotion) for one in seen.part(part) if held.key(one) in frames]
+        for part in LEARNABLE
+    ]
+    measure = _Measure(source, parts, known.labels, settings.neighbours)
+    result = fit(
+        projector,
+        source,
+        examples,
+        settings,
+        fabric=fabric,
+        measure=measure,
+        state=leaf / folder.STATE,
+        name=str(leaf),
+        progress=progress,
+    )
+    # A new projection is another space than the encoder's own.
+    result.before = _Measure(raw, parts, known.labels, settings.neighbours)(plain)
+    base = {
+        "name": held.encoder.name,
+        "revision": getattr(held.encoder, "commit", None),
+        "fingerprint": held.encoder.fingerprint,
+        "leak": held.leak,
+    }
+    facts = _facts(config, known, examples, base, result)
+    if parallel.is_first(fabric):
+        facts = folder.finish_projection(leaf, projection, held, facts)
+    return parallel.gather(fabric, facts)[0]
+
+
 class _Measure:
-    """Balanced accuracy of the validation part by its nearest train texts."""
+    """Balanced accuracy of the validation part by its nearest train utterances."""
 
     def __init__(
         self,
-        encoder: TextEncoder,
-        train: tuple[Utterance, ...],
-        validation: tuple[Utterance, ...],
+        source: Tokenizes,
+        parts: Sequence[Sequence[tuple[str, str]]],
         labels: LabelSet,
-        config: AlignConfig,
+        neighbours: int,
     ) -> None:
-        self._encoder = encoder
-        self._parts = [[one for one in part if one.text.strip()] for part in (train, validation)]
-        self._labels = labels
-        self._neighbours = min(config.align.neighbours, len(self._parts[0]))
+        self._source = source
+        self._keys = [[key for key, _ in part] for part in parts]
+        self._labels = [[labels.index(emotion) for _, emotion in part] for part in parts]
+        self._neighbours = min(neighbours, len(parts[0]))
 
-    def __call__(self, embedder: Embedder) -> float:
+    def __call__(self, embedder: nn.Module) -> float:
         from sklearn.metrics import balanced_accuracy_score
         from sklearn.neighbors import KNeighborsClassifier
 
-        train, validation = (
-            embed(embedder, self._encoder, [one.text for one in part]) for part in self._parts
-        )
-        train_y, validation_y = (
-            [self._labels.index(one.emotion) for one in part] for part in self._parts
-        )
-        voters = KNeighborsClassifier(self._neighbours, metric="cosine").fit(train, train_y)
-        return float(balanced_accuracy_score(validation_y, voters.predict(validation)))
+        train, validation = (embed(embedder, self._source, keys) for keys in self._keys)
+        voters = KNeighborsClassifier(self._neighbours, metric="cosine")
+        answers = voters.fit(train, self._labels[0]).predict(validation)
+        return float(balanced_accuracy_score(self._labels[1], answers))
 
 
 def _base(
@@ -239,7 +329,8 @@ def _facts(
 ) -> dict[str, Any]:
     fold: Fold = known.fold
     return {
-        "modality": "text",
+        "modality": config.align.modality,
+        "how": config.align.how,
         "leak": config.align.parts == "all" or bool(base.get("leak")),
         "parts": config.align.parts,
         "labels": list(known.labels.labels),
@@ -254,7 +345,7 @@ def _facts(
         "examples": dict(examples.facts),
         "measures": {
             "validation": {
-                "name": f"balanced accuracy by {config.align.neighbours} nearest train texts",
+                "name": f"balanced accuracy by {config.align.neighbours} nearest train utterances",
                 "before": result.before,
                 "after": result.best_score,
             }
@@ -276,10 +367,16 @@ def _check_leak(config: AlignConfig, allow_leak: bool) -> None:
 
 
 def _tell(name: str, examples: Examples, progress: Progress) -> None:
-    conflicts = examples.facts["conflicts"]
-    progress.say(
-        f"{name}: {examples.facts['texts']} texts to align on "
-        f"({counts_text(examples.facts['by_label'])}); {conflicts['texts']} texts stand under "
-        f"several labels ({conflicts['utterances']} utterances), rule {conflicts['rule']}: "
-        f"{conflicts['left_out']} left out"
+    noun = "recordings" if "without_sound" in examples.facts else "texts"
+    told = (
+        f"{name}: {examples.facts['texts']} {noun} to align on "
+        f"({counts_text(examples.facts['by_label'])})"
     )
+    conflicts = examples.facts.get("conflicts")
+    if conflicts:
+        told += (
+            f"; {conflicts['texts']} texts stand under several labels "
+            f"({conflicts['utterances']} utterances), rule {conflicts['rule']}: "
+            f"{conflicts['left_out']} left out"
+        )
+    progress.say(told)

@@ -15,12 +15,15 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
 
     Of paths on this machine only the last name is told.
     """
+    return _projection_card(facts) if facts["how"] == "projection" else _encoder_card(facts)
+
+
+def _encoder_card(facts: Mapping[str, Any]) -> str:
     align = facts["settings"]["align"]
     conflicts = facts["examples"]["conflicts"]
     counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
     before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
-    base = facts["base"]["name"]
-    base = PurePath(base).name if base.startswith(("/", "~", ".")) else base
+    base = _last_name(facts["base"]["name"])
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -56,3 +59,53 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _projection_card(facts: Mapping[str, Any]) -> str:
+    align = facts["settings"]["align"]
+    counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
+    before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
+    base = _last_name(facts["base"]["name"])
+    modality = facts["modality"]
+    what = "words" if modality == "text" else "sound"
+    lines = [
+        "---",
+        "library_name: mersa",
+        "tags: [emotion-recognition, mersa, self-alignment]",
+        "---",
+        "",
+        f"# A projection of {base}, self-aligned on {', '.join(facts['labels'])}",
+        "",
+        *([_LEAK, ""] if facts["leak"] else []),
+        f"The frames of the frozen encoder of {what} `{base}`, each moved so that those of one "
+        f"emotion lie closer together. `mersa train` loads this folder as `{modality}.name`; the "
+        "encoder itself is not in it.",
+        "",
+        "## How it was made",
+        "",
+        f"Projection `{align['projection']}`, hidden width {align['projection_hidden']}; "
+        f"multi-similarity loss (alpha {align['alpha']:g}, beta {align['beta']:g}, base "
+        f"{align['base']:g}; miner {align['miner']}) of pooled frames (`{align['pooling']}`); "
+        f"epoch {facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
+        "",
+        f"* Aligned on {'all parts' if facts['leak'] else 'the train part'} of the protocol "
+        f"`{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
+        f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data.",
+        f"* Balanced accuracy by the nearest train utterances (cosine) on validation: {before:.3f} "
+        f"before, {after:.3f} after.",
+        "",
+        "## Limits",
+        "",
+        "The licences of the encoder and of the corpus both bind these weights. The space knows "
+        "the emotions, language and manner of its corpus alone.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _last_name(name: str) -> str:
+    """Return the last name of a path on this machine, else the name itself."""
+    kind, colon, path = name.rpartition(":")
+    if path.startswith(("/", "~", ".")):
+        return f"{kind}{colon}{PurePath(path).name}"
+    return name

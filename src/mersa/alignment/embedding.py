@@ -4,7 +4,7 @@ Shapes: B texts, L tokens of the longest, D width.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,34 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mersa.audio import FloatArray
-from mersa.encoders.text import TextEncoder
 
 Pooling = Literal["cls", "mean"]
 Tokens = tuple[Tensor, Tensor]
 """Numbers and mask of texts of like length, both (B, L)."""
+
+
+class Tokenizes(Protocol):
+    """Cuts texts into tokens, or finds the frames that stand for them.
+
+    Attributes:
+        device: Where they are put.
+    """
+
+    device: torch.device
+
+    @property
+    def width(self) -> int:
+        """D, of the vectors that are made of them."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens, or frames, each has."""
+        ...
+
+    def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return padded tokens, or frames, and their mask, (B, L)."""
+        ...
+
 
 _STRETCH = 2.0  # the longest text of a chunk over its shortest, in tokens
 _AT_ONCE = 64
@@ -75,7 +98,7 @@ def by_length(lengths: Sequence[int], *, whole: bool) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def embed(embedder: Embedder, encoder: TextEncoder, texts: Sequence[str]) -> FloatArray:
+def embed(embedder: nn.Module, encoder: Tokenizes, texts: Sequence[str]) -> FloatArray:
     """Return the vectors of texts in eval mode, (N, D) float32; each text is run once."""
     was_training = embedder.training
     embedder.eval()

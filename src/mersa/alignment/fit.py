@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from mersa import parallel
-from mersa.alignment.embedding import Embedder, by_length
+from mersa.alignment.embedding import Tokenizes, by_length
 from mersa.alignment.loss import AlignmentLoss
 from mersa.alignment.sampling import Examples, epoch_batches
 from mersa.alignment.settings import AlignSettings
-from mersa.encoders.text import TextEncoder
 from mersa.errors import ConfigError, RunError, first_line
 from mersa.files import write_whole
 from mersa.progress import Progress, Silent
@@ -56,13 +55,13 @@ class Fit:
 
 
 def fit(
-    embedder: Embedder,
-    encoder: TextEncoder,
+    embedder: nn.Module,
+    encoder: Tokenizes,
     examples: Examples,
     settings: AlignSettings,
     *,
     fabric: Fabric,
-    measure: Callable[[Embedder], float],
+    measure: Callable[[nn.Module], float],
     state: Path | None = None,
     name: str = "",
     progress: Progress | None = None,
@@ -150,8 +149,8 @@ class _Step:
 
     def __init__(
         self,
-        embedder: Embedder,
-        encoder: TextEncoder,
+        embedder: nn.Module,
+        encoder: Tokenizes,
         examples: Examples,
         settings: AlignSettings,
         fabric: Fabric,
@@ -218,7 +217,7 @@ def _told(score: float) -> str:
 
 def _store_state(
     path: Path,
-    embedder: Embedder,
+    embedder: nn.Module,
     optimizer: torch.optim.Optimizer,
     result: Fit,
 ) -> None:
@@ -235,7 +234,7 @@ def _store_state(
         partial.write_bytes(buffer.getbuffer())
 
 
-def _load_state(path: Path, embedder: Embedder, optimizer: torch.optim.Optimizer) -> Fit:
+def _load_state(path: Path, embedder: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
     try:
         stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         embedder.load_state_dict(stored["model"])

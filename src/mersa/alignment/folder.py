@@ -9,19 +9,21 @@ README.md  alignment.json                            last: without it, unfinishe
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
+from safetensors.torch import save as to_bytes
 
 from mersa.alignment import artefact
 from mersa.alignment.card import alignment_card
 from mersa.alignment.embedding import Embedder
+from mersa.alignment.project import Source, save
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import read_config, to_toml
 from mersa.encoders.huggingface import quiet
 from mersa.encoders.layout import copy_tokenizer
+from mersa.encoders.projected import PROJECTION_FILES, Projection
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError
 from mersa.files import write_whole
@@ -96,7 +98,7 @@ def finish(
         for name, tensor in embedder.model.state_dict().items()
         if name not in lacking
     }
-    _write(partial / "model.safetensors", save(weights, metadata={"format": "pt"}))
+    _write(partial / "model.safetensors", to_bytes(weights, metadata={"format": "pt"}))
     with quiet():
         embedder.model.config.save_pretrained(partial)
     copy_tokenizer(encoder.folder, partial)
@@ -119,7 +121,30 @@ def finish(
         partial / "sentence_bert_config.json",
         {"max_seq_length": encoder.max_tokens, "do_lower_case": False},
     )
-    told = {**facts, "files_sha256": artefact.files_sha256(partial, _SEALED)}
+    return _put(partial, folder, facts, _SEALED)
+
+
+def finish_projection(
+    folder: Path, projection: Projection, held: Source, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write a projection beside its settings, what is known of it last; return that.
+
+    Args:
+        folder: Where `begin` was.
+        projection: The aligned projection.
+        held: Whose frames it moves.
+        facts: What stands in `alignment.json`, without the digests of the files.
+    """
+    partial = folder / _PARTIAL
+    shutil.rmtree(partial, ignore_errors=True)
+    save(partial, projection, held)
+    return _put(partial, folder, facts, PROJECTION_FILES)
+
+
+def _put(
+    partial: Path, folder: Path, facts: Mapping[str, Any], sealed: Sequence[str]
+) -> dict[str, Any]:
+    told = {**facts, "files_sha256": artefact.files_sha256(partial, sealed)}
     _write(partial / "README.md", alignment_card(told).encode())
     for path in sorted(partial.rglob("*")):
         if path.is_file():

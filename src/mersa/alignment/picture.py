@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_POINTS = 2000
-"""Points of a picture; more take minutes and lie upon each other."""
+MOST_POINTS = 1000
+"""Points of a picture; more lie upon each other."""
 
 _PERPLEXITY = 30.0
 # A filled black, an empty and a grey mark in turn; those of one shade differ in shape.
@@ -32,7 +32,7 @@ _MARKS = (
     ("o", "black", "black"),
     ("s", "white", "black"),
     ("^", "0.65", "0.35"),
-    ("x", "black", "black"),
+    ("x", "0.5", "0.5"),
     ("D", "0.65", "0.35"),
     ("v", "white", "black"),
     ("P", "0.35", "0.35"),
@@ -49,6 +49,7 @@ def draw_spaces(
     *,
     measured: Comparison,
     part: str,
+    fold: str = "",
     titles: tuple[str, str] = ("as it is", "self-aligned"),
     most: int = MOST_POINTS,
     seed: int = 0,
@@ -61,6 +62,7 @@ def draw_spaces(
         labels: The emotion words, by index.
         measured: What is written under the panels.
         part: Name of the part, for the caption.
+        fold: Name of the fold that is drawn, where several are measured together.
         titles: Heads of the panels.
         most: Points that are drawn; beyond them as large a share of each label is chosen.
         seed: Of that choice and of both t-SNEs.
@@ -97,7 +99,8 @@ def draw_spaces(
         fontsize=10,
         markerscale=1.6,
     )
-    figure.supxlabel(_caption(len(rows), measured, part, seed), fontsize=9)
+    caption = _caption(len(rows), len(before.labels), measured, part, fold, seed)
+    figure.supxlabel(caption, fontsize=9)
     return figure
 
 
@@ -159,6 +162,8 @@ def _scatter(
 ) -> None:
     size = float(np.clip(16_000 / len(places), 9, 36))
     for number, index in enumerate(present):
+        # The commonest label lies beneath, so that it hides no other.
+        count = int((own == index).sum())
         marker, face, edge = _MARKS[number]
         rows = own == index
         panel.scatter(
@@ -169,22 +174,23 @@ def _scatter(
             facecolors=edge if marker in "x+" else face,
             edgecolors=None if marker in "x+" else edge,
             linewidths=0.6,
-            alpha=0.85,
-            label=f"{labels[index]} ({rows.sum():,})",
+            zorder=2 + 1 / (1 + count),
+            label=f"{labels[index]} ({count:,})",
         )
     panel.set(xticks=(), yticks=())
 
 
-def _caption(num: int, measured: Comparison, part: str, seed: int) -> str:
-    total = measured.before.num
+def _caption(num: int, total: int, measured: Comparison, part: str, fold: str, seed: int) -> str:
+    where = f"{part} utterances" + (f" of {fold}" if fold else "")
     which = (
-        f"all {num:,} {part} utterances"
+        f"all {num:,} {where}"
         if num == total
-        else f"{num:,} of {total:,} {part} utterances, the same share of each label"
+        else f"{num:,} of {total:,} {where}, the same share of each label"
     )
-    lower = " and ".join(LOWER_IS_BETTER)
+    over = "of all folds together" if fold else "of the spaces themselves"
+    held = measured.before
     return (
-        f"t-SNE of {which}, the same in both panels (seed {seed}).\n"
-        "It keeps neighbours, not distances; the measures are of the spaces themselves, with 95 % "
-        f"intervals by group\n({measured.before.num_groups:,} groups). Of {lower} lower is better."
+        f"t-SNE of {which}, the same in both panels (seed {seed}). It keeps neighbours, not "
+        f"distances.\nThe measures are {over}: {held.num:,} utterances, 95 % intervals by group "
+        f"({held.num_groups:,} groups); of {' and '.join(LOWER_IS_BETTER)} lower is better."
     )

@@ -3,12 +3,13 @@
 The paper prints none of its values (Sec. IV-A), so each one has the source of somebody's code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
 from mersa.config import (
+    AudioSettings,
     DataSettings,
     Settings,
     TextSettings,
@@ -88,6 +89,24 @@ class AlignSettings(Settings):
         "float32", description="of the encoder in training; weights and loss are float32"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="of batches and dropout")
+    modality: Literal["text", "audio"] = Field(
+        "text", description="which encoder is aligned: text or audio"
+    )
+    how: Literal["tune", "projection"] = Field(
+        "tune",
+        description="tune its weights (Hugging Face text encoders), or train a projection of its "
+        "frozen frames; where unset: projection for audio",
+    )
+    projection: Literal["residual", "mlp", "linear"] = Field(
+        "residual",
+        description="mlp: Linear, GELU, Linear; residual: that added to the frame; linear: one "
+        "Linear; frames are standardised first",
+    )
+    projection_hidden: int = Field(256, gt=0, le=65_536, description="width between the Linears")
+    projection_width: int | None = Field(
+        None, gt=0, le=65_536, description="width of the projected frames; unset: the encoder's"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="of the projection's hidden values")
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -101,11 +120,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """What each `align.preset` sets, unless a setting is given beside it."""
 
 
+PROJECTION: Mapping[str, Any] = {
+    "pooling": "mean",
+    "epochs": 20,
+    "patience": 10,
+    "learning_rate": 1e-3,
+}
+"""What `align.how = projection` sets, unless a setting is given beside it."""
+
+
 class AlignConfig(Settings):
     """Everything that decides an alignment."""
 
     data: DataSettings = DataSettings()
     text: TextSettings = TextSettings()
+    audio: AudioSettings = AudioSettings()
     align: AlignSettings = AlignSettings()
 
 
@@ -121,12 +150,14 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     preset = align.get("preset", "library") if isinstance(align, Mapping) else None
     if isinstance(preset, str) and preset in PRESETS:
         nested = {**nested, "align": {**PRESETS[preset], **align}}
+    if isinstance(align, Mapping):
+        given = {"how": "projection"} if align.get("modality") == "audio" else {}
+        given |= nested.get("align", {})
+        if given.get("how") == "projection":
+            given = {**PROJECTION, **given}
+        nested = {**nested, "align": given}
     config = validated(AlignConfig, nested)
-    unread = {
-        "text": ("layer", "output", "live_dropout", "precision"),
-        "data": ("shuffle",),
-    }
-    for section, keys in unread.items():
+    for section, keys in _unread(config.align).items():
         settings = getattr(config, section)
         for key in keys:
             value = getattr(settings, key)
@@ -134,6 +165,7 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
                 raise ConfigError(
                     f"{section}.{key} is {value!r}, but alignment does not read it; leave it unset"
                 )
+    _check_projection(config.align)
     if config.align.per_class and config.align.per_class > config.align.batch_size // 2:
         raise ConfigError(
             f"align.per_class is {config.align.per_class}, but a batch of "
@@ -146,3 +178,34 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
             f"{config.align.per_class_cap} texts of a class into an epoch; raise the second"
         )
     return config
+
+
+def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
+    """Return the settings of each section that this alignment does not read."""
+    projects = settings.how == "projection"
+    other = AudioSettings if settings.modality == "text" else TextSettings
+    unread: dict[str, Sequence[str]] = {
+        "data": ("shuffle",),
+        settings.modality: ("live_dropout",)
+        if projects
+        else ("layer", "output", "live_dropout", "precision"),
+        "audio" if settings.modality == "text" else "text": tuple(other.model_fields),
+    }
+    if projects:
+        unread["align"] = ("gradient_checkpointing",)
+    else:
+        unread["align"] = ("projection", "projection_hidden", "projection_width", "dropout")
+    return unread
+
+
+def _check_projection(settings: AlignSettings) -> None:
+    if settings.how == "tune" and settings.modality == "audio":
+        raise ConfigError(
+            "align.how is 'tune', but an encoder of sound is aligned by a projection of its frozen "
+            "frames; leave align.how unset"
+        )
+    if settings.projection == "residual" and settings.projection_width is not None:
+        raise ConfigError(
+            f"align.projection_width is {settings.projection_width}, but a residual projection has "
+            "the width of the encoder; leave it unset, or set align.projection to mlp or linear"
+        )

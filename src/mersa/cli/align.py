@@ -24,6 +24,14 @@ def align(
     text: Annotated[
         str | None, typer.Option(help="The text encoder to align: an id or a local folder.")
     ] = None,
+    audio: Annotated[
+        str | None,
+        typer.Option(help="The encoder of sound to align, in place of one of words: a name."),
+    ] = None,
+    how: Annotated[
+        str | None,
+        typer.Option(help="tune the encoder (words), or train a projection of its frozen frames."),
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="A label set, as meld-4.")] = None,
     protocol: Protocol = None,
     row: Annotated[
@@ -53,10 +61,10 @@ def align(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Self-align a text encoder on the train part; killed, the same command goes on.
+    """Self-align an encoder on the train part; killed, the same command goes on.
 
-    The folder goes into training as text.name. It is bound to its labels, data and parts: training
-    on others refuses it.
+    The folder goes into training as text.name or audio.name. It is bound to its labels, data and
+    parts: training on others refuses it.
     """
     from mersa.alignment.settings import AlignConfig, make_align_config
     from mersa.config import apply_assignments, merged, read_config, to_toml
@@ -64,13 +72,23 @@ def align(
     from mersa.paper import find_row
 
     nested: dict[str, Any] = {}
+    if text and audio:
+        raise ConfigError(
+            f"both --text {text} and --audio {audio} were given, but one encoder is aligned at a "
+            "time; give one of them"
+        )
     if row:
         wanted = find_row(row).settings()
-        nested = {"data": wanted["data"], "text": {"name": wanted["text"]["name"]}}
+        nested = {"data": wanted["data"]}
+        if not audio:
+            nested["text"] = {"name": wanted["text"]["name"]}
     if config:
         nested = merged(nested, read_config(config))
     given = {
         "text.name": text,
+        "audio.name": audio,
+        "align.modality": "audio" if audio else None,
+        "align.how": how,
         "data.labels": labels,
         "data.protocol": protocol,
         "align.preset": preset,
@@ -113,4 +131,6 @@ def align(
             f"{len(facts['history'])})" + (" LEAK" if facts["leak"] else "")
         )
     if not quiet:
-        typer.echo(f"train with it: mersa train {manifest} --set text.name={out} ...")
+        typer.echo(
+            f"train with it: mersa train {manifest} --set {resolved.align.modality}.name={out} ..."
+        )

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, reproduce, runs, use
+from mersa.cli import align, data, reproduce, runs, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -28,6 +28,7 @@ for _verb in (
     data.audit,
     data.encode,
     align.align,
+    space.space,
     runs.rows,
     runs.train,
     runs.evaluate,

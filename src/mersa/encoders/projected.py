@@ -26,6 +26,8 @@ BASE = "base"
 """Folder that holds the base where the projection is saved whole."""
 
 _WEIGHTS = "projection.safetensors"
+PROJECTION_FILES = (FACTS, _WEIGHTS)
+"""What decides the frames, but for the base."""
 
 
 class Projection(nn.Module):
