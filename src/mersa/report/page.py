@@ -14,6 +14,7 @@ from mersa.report.sheets import LEAK, NOT_RUN, STAND_INS, Sheet
 from mersa.report.style import STYLE
 
 _VERDICTS = {"holds": "yes", "does not hold": "no", "cannot be told": "open"}
+_LONG = 18  # characters of a column from which its words wrap
 
 
 def to_html(
@@ -97,8 +98,9 @@ def _sheet(sheet: Sheet) -> Iterator[str]:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in sheet.header)
     yield f"<thead><tr>{heads}</tr></thead>"
     yield "<tbody>"
+    kinds = [_kind(sheet, place) for place in range(len(sheet.header))]
     for row in sheet.rows:
-        cells = "".join(_cell(cell, place not in sheet.words) for place, cell in enumerate(row))
+        cells = "".join(_cell(cell, kind) for cell, kind in zip(row, kinds, strict=True))
         yield f"<tr>{cells}</tr>"
     yield "</tbody></table></div>"
     for note in sheet.notes:
@@ -106,17 +108,24 @@ def _sheet(sheet: Sheet) -> Iterator[str]:
     yield "</section>"
 
 
-def _cell(text: str, number: bool) -> str:
-    names = ["number" if number else "words"]
+def _kind(sheet: Sheet, place: int) -> str:
+    """Tell how a column is set: numbers in one line each, short words too, long ones wrapped."""
+    if place not in sheet.words:
+        return "number"
+    longest = max((len(row[place]) for row in sheet.rows), default=0)
+    return "long" if longest > _LONG else "short"
+
+
+def _cell(text: str, kind: str) -> str:
+    names = [kind]
     names += ["leak"] if text.startswith(LEAK) or text.endswith(f" {LEAK}") else []
     names += ["absent"] if text == NOT_RUN else []
     verdict = re.split("[:,]", text)[0]
     names += [_VERDICTS[verdict]] if verdict in _VERDICTS else []
-    kind_of = f' class="{" ".join(names)}"'
     told = escape(text)
-    if number:  # an interval goes beneath its score, and a word beneath both
+    if kind == "number":  # an interval goes beneath its score, and a word beneath both
         told = told.replace(" [", "<br>[").replace("], ", "],<br>")
-    return f"<td{kind_of}>{told}</td>"
+    return f'<td class="{" ".join(names)}">{told}</td>'
 
 
 def _pictures(table: str, entries: Mapping[str, Entry]) -> Iterator[str]:

@@ -117,4 +117,5 @@ def _bars(axes: "Axes", values: Sequence[float]) -> None:
     axes.barh(range(len(values)), values, color="0.6", edgecolor="black", linewidth=0.6)
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_title("share of each word", fontsize=9)
-    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="x", labelsize=8, labelbottom=True)
+    axes.locator_params(axis="x", nbins=4)

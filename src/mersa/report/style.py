@@ -25,7 +25,8 @@ th, td { padding: .38rem .6rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { background: var(--tint); font-weight: 600; vertical-align: bottom; }
 tbody tr:last-child td { border-bottom: 0; }
-td.words { min-width: 3rem; max-width: 24rem; }
+td.short { white-space: nowrap; }
+td.long { min-width: 11rem; max-width: 24rem; }
 td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 td.absent { color: var(--quiet); font-style: italic; }
 td.leak { color: var(--no); font-weight: 700; }
@@ -59,7 +60,7 @@ figcaption { color: var(--quiet); font-size: .82rem; text-align: center; }
   .scroll { overflow: visible; border: 0; }
   table { font-size: 7pt; }
   th, td { padding: .15rem .25rem; min-width: 0; }
-  td.number { white-space: normal; }
+  td.number, td.short { white-space: normal; }
   tr, figure, .cards article, .examples article { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
   .pictures { grid-template-columns: repeat(3, 1fr); }
