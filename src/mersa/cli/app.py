@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, runs, space, use
+from mersa.cli import align, data, reproduce, runs, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -34,6 +34,7 @@ for _verb in (
     runs.evaluate,
     runs.compare,
     runs.report,
+    reproduce.reproduce,
     use.predict,
     use.bundle,
 ):
