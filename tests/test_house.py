@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "mersa"
 
 FLOORS = [
     # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
-    ["errors", "files", "tables", "emotions", "manifest", "progress"],
+    ["errors", "files", "memory", "tables", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
     ["audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
