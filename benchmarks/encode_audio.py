@@ -4,7 +4,7 @@ python benchmarks/encode_audio.py [--quick] [--threads 1] [--groups 8] [--repeat
 
 `mersa encode` sorts a corpus by length, so its batches are full of clips of nearly one length. Here
 each group is such a batch, and the lengths of the groups are chosen so that each stands for the
-same share of IEMOCAP-4's sound; what is compared is the time for a second of sound, over all groups.
+same share of IEMOCAP-4's sound. Compared is the time for a second of sound, over all groups.
 """
 
 import statistics

@@ -31,7 +31,7 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
-    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    ["frames", "batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],

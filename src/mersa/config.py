@@ -109,7 +109,7 @@ class AudioSettings(Settings):
     )
     precision: Precision = Field(
         "float32",
-        description="what a Hugging Face encoder computes in: float32 or bf16, faster and less exact",
+        description="what a Hugging Face model computes in: float32 or bf16, faster and less exact",
     )
 
 

@@ -38,8 +38,8 @@ def set_precision(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """Let a model that `take_clips` has made ready compute in this precision, in place.
 
     On a CPU the positional convolution stays in float32 where its groups have fewer than
-    16 channels, since oneDNN's product in bf16 is then wrong (3.12, as in torch 2.13: off by as much
-    as the values, with AMX). Those of the published models have 48 and more.
+    16 channels, since oneDNN's answer in bf16 is then wrong (3.12, as in torch 2.13, with AMX: off
+    by as much as the values). Those of the published models have 48 and more.
     """
     model.to(dtype)  # type: ignore[arg-type]
     positional: Any = model

@@ -137,8 +137,8 @@ class SpeechEncoder:
         """True where padding would change the frames: two short clips, alone and together, tell.
 
         The model is then run on clips of one length at a time, and that is logged. Only a model
-        with a part that `mersa.encoders.masked` does not know comes to this. Whatever the precision,
-        they are told in float32: rounding to bf16 would hide a small leak.
+        with a part that `mersa.encoders.masked` does not know comes to this. They run in float32
+        whatever the precision: rounding to bf16 would hide a small leak.
         """
         if self._kind == "whisper":
             return False  # every window has one length
