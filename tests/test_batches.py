@@ -1,4 +1,5 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -86,6 +87,28 @@ def test_an_epoch_gives_each_utterance_once(batch_size):
     assert sorted(row for rows in batches for row in rows) == list(range(70))
     assert all(len(rows) <= batch_size for rows in batches)
     assert len(batches) == -(-70 // batch_size)
+
+
+@pytest.mark.parametrize("threads", [0, 1, 4])
+def test_threads_that_read_at_once_change_neither_order_nor_batches(threads):
+    """There are no loader workers; whoever reads beside the training changes nothing."""
+    made = features()
+    wanted = [made.batch(rows) for rows in epoch_rows(made, 8, seed=3)]
+
+    def read(_):
+        return [made.batch(rows) for rows in epoch_rows(made, 8, seed=3)]
+
+    with ThreadPoolExecutor(threads or 1) as pool:
+        others = [pool.submit(read, number) for number in range(threads)]
+        np.random.default_rng().random()
+        torch.rand(3)
+        found = read(0)
+
+    for batches in (found, *(other.result() for other in others)):
+        assert [batch.rows for batch in batches] == [batch.rows for batch in wanted]
+        assert all(
+            torch.equal(one.audio, other.audio) for one, other in zip(batches, wanted, strict=True)
+        )
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

@@ -101,13 +101,19 @@ def test_a_folder_of_sound_is_a_speech_encoder(wav2vec2):
 
 def test_the_settings_of_sound_reach_the_encoder(wav2vec2):
     plain = build.audio_encoder(audio(wav2vec2))
-    settings = [{"layer": 1}, {"layer": "mix"}, {"peak": 0.5}, {"normalize": False}]
+    settings = [
+        {"layer": 1},
+        {"layer": "mix"},
+        {"peak": 0.5},
+        {"normalize": False},
+        {"precision": "bf16"},
+    ]
 
     others = [build.audio_encoder(audio(wav2vec2, **one)) for one in settings]
 
     fingerprints = {plain.fingerprint, *(one.fingerprint for one in others)}
     assert len(fingerprints) == 1 + len(settings)
-    assert [one.num_layers for one in others] == [1, 4, 1, 1]
+    assert [one.num_layers for one in others] == [1, 4, 1, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["vggish", "vggish:weights/here"])
@@ -286,6 +292,8 @@ def write_onnx(path):
         ),
         (["audio.name=vggish", "audio.normalize=false"], "audio.normalize is False, but vggish"),
         (["audio.name=w2v", "audio.short_clips=zero"], "audio.short_clips is 'zero', but an enc"),
+        (["audio.name=mel", "audio.precision=bf16"], "audio.precision is 'bf16', but mel does not"),
+        (["audio.name=vggish", "audio.precision=bf16"], "audio.precision is 'bf16', but vggish"),
         (["text.name=tiny", "text.max_tokens=9"], "text.max_tokens is 9, but tiny does not"),
         (["text.name=tiny", "text.precision=bf16"], "text.precision is 'bf16', but tiny does not"),
     ],

@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[1] / "src" / "mersa"
 
 FLOORS = [
     # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
-    ["errors", "files", "tables", "emotions", "manifest", "progress"],
+    ["errors", "files", "memory", "tables", "emotions", "manifest", "progress"],
     # Several processes that share the work.
     ["parallel", "launch"],
     # Recordings, and the folders that they come from.
@@ -33,7 +33,7 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # Frames of a corpus, and scores.
-    ["batches", "bootstrap", "evaluation", "subgroups"],
+    ["frames", "batches", "bootstrap", "evaluation", "subgroups"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],

@@ -17,8 +17,9 @@ from mersa import parallel
 from mersa.audio import FloatArray, content_hash, read_audio
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Item
-from mersa.encoders.cache import FeatureCache, encode_missing, load_frames, text_item
+from mersa.encoders.cache import FeatureCache, encode_missing, text_item
 from mersa.errors import AudioError, ConfigError
+from mersa.frames import Frames, cached_frames, num_frames_of, one_after_the_other, reordered
 from mersa.manifest import Manifest, Utterance
 from mersa.progress import Progress
 
@@ -58,20 +59,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Frames and labels of utterances, in memory, in one order.
+    """Frames and labels of utterances, in one order.
 
     Attributes:
         ids: N utterance ids.
-        text: N tensors of (Lt, Dt).
-        audio: N tensors of (La, Da).
+        text: N tensors of (Lt, Dt), in memory or read when they are asked for.
+        audio: N tensors of (La, Da), likewise.
         labels: Label index of each, (N,); -1 where unknown.
         live: Gives the frames of words and sound of a row anew each time, in place of the stored
             ones; they have the same lengths.
     """
 
     ids: tuple[str, ...]
-    text: tuple[Tensor, ...]
-    audio: tuple[Tensor, ...]
+    text: Frames
+    audio: Frames
     labels: Tensor
     live: Callable[[int], tuple[Tensor, Tensor]] | None = None
 
@@ -80,7 +81,7 @@ class FeatureSet:
 
     def length(self, row: int) -> int:
         """Return how many frames a row has, words and sound together."""
-        return len(self.text[row]) + len(self.audio[row])
+        return num_frames_of(self.text, row) + num_frames_of(self.audio, row)
 
     def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
         """Pad these rows into one batch, or pack them."""
@@ -96,8 +97,8 @@ class FeatureSet:
         """Put the utterances of another set behind these."""
         return FeatureSet(
             self.ids + other.ids,
-            self.text + other.text,
-            self.audio + other.audio,
+            one_after_the_other(self.text, other.text),
+            one_after_the_other(self.audio, other.audio),
             torch.cat([self.labels, other.labels]),
         )
 
@@ -106,8 +107,8 @@ class FeatureSet:
         ring = np.random.default_rng(seed).permutation(len(self))
         order = np.empty_like(ring)
         order[ring] = np.roll(ring, 1)  # each takes from the one before it, none from itself
-        text = tuple(self.text[row] for row in order) if modality == "text" else self.text
-        audio = tuple(self.audio[row] for row in order) if modality == "audio" else self.audio
+        text = reordered(self.text, order) if modality == "text" else self.text
+        audio = reordered(self.audio, order) if modality == "audio" else self.audio
         return FeatureSet(self.ids, text, audio, self.labels)
 
 
@@ -122,8 +123,8 @@ def epoch_rows(features: FeatureSet, batch_size: int, *, seed: int) -> Iterator[
     """Give the rows of each batch, every utterance once, in an order that `seed` alone decides.
 
     Utterances are shuffled, sorted by length within stretches of `BUCKET_BATCHES` batches, and the
-    batches are shuffled again. All frames are in memory, so no process loads them beforehand, and
-    there is no order but this one.
+    batches are shuffled again. No other process or thread loads frames beforehand, whether they are
+    in memory or on disk, so there is no order but this one.
     """
     random = np.random.default_rng(seed)
     order = random.permutation(len(features)).tolist()
@@ -163,7 +164,10 @@ def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> in
     """Count the frames that a batch of these rows holds, padding included."""
     if packed:
         return sum(map(features.length, rows))
-    longest = (max(len(frames[row]) for row in rows) for frames in (features.text, features.audio))
+    longest = (
+        max(num_frames_of(frames, row) for row in rows)
+        for frames in (features.text, features.audio)
+    )
     return len(rows) * sum(longest)
 
 
@@ -237,7 +241,10 @@ def load_features(
     audio: tuple[Encoder, Mapping[str, Item]] | None,
     cache: FeatureCache,
 ) -> FeatureSet:
-    """Read the frames of utterances into memory; a modality that is absent is one zero frame.
+    """Give the frames of utterances; a modality that is absent is one zero frame.
+
+    They are read into memory, or each time anew where they would fill it
+    (`mersa.frames.IN_MEMORY_SHARE`).
 
     Args:
         utterances: Their order is kept.
@@ -273,8 +280,8 @@ def with_live_dropout(
 
     def live(row: int) -> tuple[Tensor, Tensor]:
         return (
-            _live_frames(text, features.ids[row], features.text[row]),
-            _live_frames(audio, features.ids[row], features.audio[row]),
+            _live_frames(text, features.ids[row], features.text, row),
+            _live_frames(audio, features.ids[row], features.audio, row),
         )
 
     for source in (text, audio):
@@ -303,10 +310,10 @@ def _end_to_end(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _live_frames(
-    source: tuple[Encoder, Mapping[str, Item]] | None, id_: str, stored: Tensor
+    source: tuple[Encoder, Mapping[str, Item]] | None, id_: str, stored: Frames, row: int
 ) -> Tensor:
     if source is None or id_ not in source[1]:
-        return stored
+        return stored[row]
     encoder, items = source
     with encoder.live_dropout():  # type: ignore[attr-defined]
         return torch.from_numpy(encoder.encode([items[id_].load()]).split()[0])  # type: ignore[arg-type]
@@ -316,20 +323,10 @@ def _frames(
     utterances: Sequence[Utterance],
     source: tuple[Encoder, Mapping[str, Item]] | None,
     cache: FeatureCache,
-) -> tuple[Tensor, ...]:
+) -> Frames:
     if source is None:
-        absent = torch.from_numpy(missing(1))
-        return (absent,) * len(utterances)
-    encoder, items = source
-    absent = torch.from_numpy(missing(encoder.width * encoder.num_layers))
-    loaded: dict[str, Tensor] = {}  # the same words or sound are held once
-    for item in items.values():
-        if item.key not in loaded:
-            loaded[item.key] = torch.from_numpy(load_frames(encoder, item, cache))
-    return tuple(
-        loaded[items[utterance.id].key] if utterance.id in items else absent
-        for utterance in utterances
-    )
+        return (torch.from_numpy(missing(1)),) * len(utterances)
+    return cached_frames([utterance.id for utterance in utterances], *source, cache)
 
 
 @dataclass(frozen=True, slots=True)

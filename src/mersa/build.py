@@ -113,7 +113,7 @@ def audio_encoder(
         settings,
         "audio",
         "an encoder of Hugging Face",
-        reads={"revision", "layer", "peak", "normalize"},
+        reads={"revision", "layer", "peak", "normalize", "precision"},
     )
     from mersa.encoders.speech import SpeechEncoder
 
@@ -123,6 +123,7 @@ def audio_encoder(
         layer=settings.layer,
         peak=settings.peak,
         normalize="auto" if settings.normalize is None else settings.normalize,
+        precision=settings.precision,
         device=device,
     )
 

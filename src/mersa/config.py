@@ -110,6 +110,10 @@ class AudioSettings(Settings):
     short_clips: Literal["silence", "zero"] = Field(
         "silence", description="what a clip below 0.96 s is padded with; lineage: zero (D3)"
     )
+    precision: Precision = Field(
+        "float32",
+        description="what a Hugging Face model computes in: float32 or bf16, faster and less exact",
+    )
 
 
 class NetworkSettings(Settings):

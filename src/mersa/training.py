@@ -32,6 +32,7 @@ from mersa.config import TrainSettings
 from mersa.errors import ConfigError, MersaError, RunError, first_line
 from mersa.evaluation import quick_scores
 from mersa.files import write_whole
+from mersa.memory import memory_kept
 from mersa.progress import OnProgress
 
 STORE_EVERY_S = 5.0
@@ -60,6 +61,7 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+@memory_kept()
 def fit(
     network: nn.Module,
     train: FeatureSet,

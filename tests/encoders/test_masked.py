@@ -98,6 +98,28 @@ def test_padding_changes_nothing_whatever_the_lengths(encoder, together, lengths
         assert (frames[length:] == 0).all()
 
 
+def test_in_bf16_padding_changes_as_little_as_rounding_does(folder):
+    clips = clips_of([3_210, 7_777, 400, 7_777, 719])
+    rounded = SpeechEncoder(str(folder), layer="mix", precision="bf16")
+    alone = [rounded.encode([clip]).split()[0] for clip in clips]
+    exact = SpeechEncoder(str(folder), layer="mix").encode(clips).split()
+
+    together = rounded.encode(clips).split()
+
+    assert not rounded.equal_lengths
+    assert largest_difference(together, alone) < 2 * largest_difference(alone, exact) < 0.1
+
+
+def test_the_probe_leaves_a_model_in_bf16_as_it_was(folder):
+    clip = clips_of([4_000])
+    encoder = SpeechEncoder(str(folder), precision="bf16")
+    before = encoder.encode(clip).frames
+
+    assert not encoder.equal_lengths
+
+    np.testing.assert_array_equal(encoder.encode(clip).frames, before)
+
+
 def test_the_weights_tell_a_mistake_apart(folder):
     """Without mask and masked norm, padding shows: these models could fail the tests above."""
     clips = [torch.tensor(clip) for clip in clips_of([4_000, 9_000])]

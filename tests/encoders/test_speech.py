@@ -196,7 +196,9 @@ def test_a_saved_encoder_is_the_same_encoder(model, tmp_path):
     np.testing.assert_array_equal(again.encode(CLIPS).frames, encoder.encode(CLIPS).frames)
 
 
-@pytest.mark.parametrize("settings", [{"layer": 1}, {"peak": 0.5}, {"normalize": False}])
+@pytest.mark.parametrize(
+    "settings", [{"layer": 1}, {"peak": 0.5}, {"normalize": False}, {"precision": "bf16"}]
+)
 def test_the_fingerprint_covers_every_setting(wav2vec2, settings):
     changed = SpeechEncoder(wav2vec2, **settings).fingerprint
 
@@ -209,6 +211,21 @@ def test_encoding_repeats_itself(model):
     first, second = encoder.encode(CLIPS), encoder.encode(CLIPS)
 
     np.testing.assert_array_equal(first.frames, second.frames)
+
+
+def test_bf16_gives_nearly_the_same_frames_in_float32(model):
+    exact = SpeechEncoder(model[0], layer="mix").encode(CLIPS)
+
+    rounded = SpeechEncoder(model[0], layer="mix", precision="bf16").encode(CLIPS)
+
+    assert rounded.frames.dtype == np.float32
+    assert rounded.lengths.tolist() == exact.lengths.tolist()
+    assert 1e-5 < largest_difference(rounded.split(), exact.split()) < 0.05
+
+
+def test_an_unknown_precision_is_refused(wav2vec2):
+    with pytest.raises(EncoderError, match=r"precision is 'half', .* 'float32' or 'bf16'; choose"):
+        SpeechEncoder(wav2vec2, precision="half")
 
 
 def test_an_empty_batch_is_refused(wav2vec2):

@@ -15,6 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+_FEW_CHANNELS = 16
+
 
 def take_clips(model: PreTrainedModel, *, together: bool) -> None:
     """Make a model take waveforms of several lengths; `run_clips` then runs it.
@@ -30,6 +32,26 @@ def take_clips(model: PreTrainedModel, *, together: bool) -> None:
     batch_norm = getattr(parts.encoder.pos_conv_embed, "batch_norm", None)
     if batch_norm is not None:  # HuBERT's conv_pos_batch_norm, as in mHuBERT-147
         batch_norm.register_forward_hook(_keep_padding_zero)
+
+
+def set_precision(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Let a model that `take_clips` has made ready compute in this precision, in place.
+
+    On a CPU the positional convolution stays in float32 where its groups have fewer than
+    16 channels, since oneDNN's answer in bf16 is then wrong (3.12, as in torch 2.13, with AMX: off
+    by as much as the values). Those of the published models have 48 and more.
+    """
+    model.to(dtype)  # type: ignore[arg-type]
+    positional: Any = model
+    positional = positional.encoder.pos_conv_embed
+    conv = positional.conv
+    narrow = conv.in_channels // conv.groups < _FEW_CHANNELS and conv.weight.device.type == "cpu"
+    if dtype != torch.float32 and narrow:
+        positional.float()
+        if not getattr(positional, "stays_float32", False):
+            positional.stays_float32 = True
+            positional.register_forward_pre_hook(lambda _, given: (given[0].float(), *given[1:]))
+            positional.register_forward_hook(lambda _, __, out: out.to(model.dtype))
 
 
 def run_clips(
