@@ -93,7 +93,7 @@ def test_a_run_reads_the_projected_frames_and_works_bundled_elsewhere(
     ("change", "message"),
     [
         ("data.labels=iemocap-6", "was aligned on the labels"),
-        ("data.protocol=paper", "was aligned on other parts"),
+        ("data.protocol=speaker", "was aligned on other parts"),
     ],
 )
 def test_a_run_of_other_labels_or_parts_refuses_it(

@@ -118,7 +118,8 @@ def measure(*spaces: Space, draws: int = DRAWS, seed: int = 0) -> Measures:
     """Measure a space on one part; the spaces of several folds are measured together.
 
     Answers of several folds are pooled before they are scored, as elsewhere; the measures inside a
-    part are the mean over the folds, by their utterances. A group that is in several folds is drawn in all of them.
+    part are the mean over the folds, by their utterances. A group that is in several folds is
+    drawn in all of them.
 
     Args:
         spaces: One, or one for each fold.
