@@ -34,7 +34,8 @@ FLOORS = [
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
-    ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
+    ["report.side_by_side", "report.rows", "report.asked", "report.claims"],
+    ["report.content", "report.sheets"],
     ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
     ["report.report"],
     # Use.
