@@ -12,6 +12,7 @@ from meld_release import write_meld
 from mersa import runs
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, CorpusError, EncoderError, MersaError, RunError
+from mersa.paper import ROWS
 from mersa.progress import Silent
 from mersa.reproduce.reproduce import make_request, preview, reproduce
 
@@ -113,7 +114,8 @@ def test_rows_are_scored_and_stand_on_one_page(whole):
     assert list(found["rows"]) == ["V.1", "V.5"]
     assert all(held["n"] == 24 for held in found["rows"].values())
     assert "Table V" in page
-    assert page.count("data:image/png") >= 2
+    assert "Fig. 2, drawn from Eq. (1)" in page
+    assert page.count("data:image/png") == 1
     assert {"report.html", "report.json", "report.md", "report.tex"} <= set(found["report"])
     assert (out / "figures" / "figure2.png").is_file()
 
@@ -125,7 +127,8 @@ def test_only_the_aligned_row_reads_the_aligned_encoder(whole):
 
     assert Path(read["V.1"]).name == "bert"
     assert Path(read["V.5"]) == out / "aligned" / "meld-4"
-    assert runs.read_metrics(out / "rows" / "V.5")["alignment"]["text"]["labels"]
+    assert list(runs.read_metrics(out / "rows" / "V.5")["alignment"]) == ["leak", "text"]
+    assert not runs.read_metrics(out / "rows" / "V.1").get("alignment")
 
 
 def test_page_names_what_is_not_the_papers(whole):
@@ -283,4 +286,52 @@ def test_iemocap_is_aligned_and_trained_for_each_session(world, go, tmp_path):
             (row.parents[1] / "aligned/iemocap-4" / fold / "alignment.json").read_text()
         )
         assert told["parts_sha256"] == runs.read_metrics(row / fold)["parts_sha256"]
-    assert found["rows"]["III.6"]["n"] == 75
+    four = ("neu", "hap", "exc", "sad", "ang")
+    tested = sum(held[label] for held in release.FEW.values() for label in four)
+    assert found["rows"]["III.6"]["n"] == tested
+
+
+@pytest.mark.slow
+def test_rehearsal_runs_all_24_rows_onto_one_page(mersa, tmp_path):
+    out = tmp_path / "out"
+    words = ("all", "--quick", "--out", out, "--cache", tmp_path / "frames", "--device", "cpu")
+    few = ("--set", "train.epochs=1", "--set", "align.epochs=1")
+
+    said = mersa("reproduce", *words, *few, "--json")
+
+    found = json.loads(said.out)
+    page = (out / "report.html").read_text()
+    assert said.code == 0
+    assert list(found["rows"]) == list(ROWS)
+    assert all(f">{row}<" in page for row in ROWS)
+    assert all(word in page for word in ("Synthetic corpus", "random weights", "log-mel"))
+    assert all(f"Fig. {number}" in page for number in (2, 3))
+    assert {path.name for path in (out / "aligned").iterdir()} == {"iemocap-4", "iemocap-6"}
+
+
+def test_verb_prints_a_line_a_row_and_where_the_page_is(whole, world, mersa):
+    options = [word for one in SETTINGS for word in ("--set", one)]
+    options += [word for pair in small(world).items() for word in ("--encoder", "=".join(pair))]
+    words = ("V.1", "V.5", "table4", "--meld", world / "MELD", "--out", whole[0], "--quiet")
+
+    said = mersa("reproduce", *words, *options)
+
+    lines = said.out.splitlines()
+    assert said.code == 0
+    assert lines[0].split()[:3] == ["row", "model", "method"]
+    assert [line.split()[0] for line in lines[1:3]] == ["V.1", "V.5"]
+    assert "0.562" in lines[1]
+    assert lines[3].startswith("not run: table4, since no folder of iemocap was given (--iemocap")
+    assert lines[-1].endswith(f"{whole[0] / 'report.tex'}")
+
+
+def test_verb_lists_what_would_run(whole, world, mersa):
+    options = [word for one in SETTINGS for word in ("--set", one)]
+    options += [word for pair in small(world).items() for word in ("--encoder", "=".join(pair))]
+    words = ("V.1", "V.6", "--meld", world / "MELD", "--out", whole[0], "--dry-run", "--quiet")
+
+    lines = mersa("reproduce", *words, *options).out.splitlines()
+
+    assert "finished  row V.1" in lines
+    assert "to do     row V.6" in lines
+    assert lines[-1].startswith("2 steps to do, ")

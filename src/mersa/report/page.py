@@ -1,8 +1,10 @@
 """A report as one HTML page that needs no other file: tables, claims, pictures, attention."""
 
+import base64
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from mersa.evaluation import concatenate
@@ -21,6 +23,8 @@ def to_html(
     content: Mapping[str, Any],
     sheets: Sequence[Sheet],
     tables: Mapping[str, Mapping[str, Entry]],
+    *,
+    figures: Mapping[str, Path] | None = None,
 ) -> str:
     """Write a report as a page.
 
@@ -28,10 +32,13 @@ def to_html(
         content: What the report says.
         sheets: The same as tables of text.
         tables: The runs of rows by table, of which pictures are drawn.
+        figures: Further pictures, by what they say.
     """
+    shown = figures or {}
     sections = [
         *_claim_cards(content["claims"]),
         *(part for sheet in sheets for part in _sheet(sheet)),
+        *_figures(shown),
         *(part for table, entries in tables.items() for part in _pictures(table, entries)),
         *(part for example in content.get("examples", ()) for part in _example(example)),
     ]
@@ -50,7 +57,7 @@ def to_html(
             "</head>",
             "<body>",
             f"<header><h1>{title}</h1>{notes}</header>",
-            _contents(sheets, tables, content.get("examples", ())),
+            _contents(sheets, shown, tables, content.get("examples", ())),
             "<main>",
             *sections,
             "</main>",
@@ -63,9 +70,13 @@ def to_html(
 
 
 def _contents(
-    sheets: Sequence[Sheet], tables: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]
+    sheets: Sequence[Sheet],
+    figures: Mapping[str, Path],
+    tables: Mapping[str, Any],
+    examples: Sequence[Mapping[str, Any]],
 ) -> str:
     links = [(sheet.name, sheet.title) for sheet in sheets]
+    links += [("figures", "Figures")] if figures else []
     links += [(f"pictures-{table.lower()}", f"Table {table}: pictures") for table in tables]
     links += [
         (f"attention-{one['table'].lower()}", f"Table {one['table']}: attention")
@@ -141,6 +152,19 @@ def _pictures(table: str, entries: Mapping[str, Entry]) -> Iterator[str]:
         yield _picture(draw_reliability(answers), f"Reliability of row {id_}")
         yield _picture(draw_learning(entry.histories()), f"Learning curves of row {id_}")
         yield "</div>"
+    yield "</section>"
+
+
+def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
+    if not figures:
+        return
+    yield '<section id="figures"><h2>Figures</h2>'
+    for says, path in figures.items():
+        data = base64.b64encode(path.read_bytes()).decode()
+        yield (
+            f'<figure><img alt="{escape(says)}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{escape(says)}</figcaption></figure>"
+        )
     yield "</section>"
 
 

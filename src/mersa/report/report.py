@@ -1,6 +1,6 @@
 """From run folders to a report in every format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def report(
     title: str | None = None,
     notes: Sequence[str] = (),
     examples: int = EXAMPLES,
+    figures: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Write a report of evaluated runs: Markdown, LaTeX, CSV, JSON and one HTML page.
 
@@ -34,6 +35,7 @@ def report(
         title: What the report is called.
         notes: Sentences that stand at its top.
         examples: At most so many utterances of each table are shown with attention.
+        figures: Pictures (PNG) that the page shows before those of the rows, by what they say.
 
     Returns:
         What `report.json` holds.
@@ -51,7 +53,7 @@ def report(
     files = {
         "report.md": to_markdown(content, told),
         "report.tex": to_latex(content, told),
-        "report.html": to_html(content, told, tables),
+        "report.html": to_html(content, told, tables, figures=figures),
     }
     if content["tables"]:
         files |= {"rows.csv": rows_csv(content), "claims.csv": claims_csv(content)}

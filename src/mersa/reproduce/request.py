@@ -122,7 +122,7 @@ def encoder_name(request: Request, kind: str, out: Path) -> str:
 def not_run(request: Request) -> dict[str, str]:
     """Return the targets that cannot be run without a folder, each with the corpus it lacks."""
     corpora = {target: ROWS[f"{number}.1"].corpus for target, number in TABLES.items()}
-    corpora |= COUNTS | {row.id: row.corpus for row in ROWS.values()}
+    corpora |= {**COUNTS, **{row.id: row.corpus for row in ROWS.values()}}
     lacking = {
         target: corpora[target]
         for target in request.targets

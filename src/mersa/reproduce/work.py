@@ -28,6 +28,12 @@ from mersa.reproduce.request import (
 from mersa.reproduce.survey import align_config, corpus_selection, notes, row_config
 from mersa.runs import write_json, write_text
 
+FIGURE2 = (
+    "Fig. 2, drawn from Eq. (1): exponentials and weights of pairs by their similarity, for three "
+    "sets of constants; the paper prints none."
+)
+FIGURE3 = "Fig. 3: words of the test part before and after self-alignment."
+
 
 @dataclass(frozen=True)
 class Work:
@@ -147,12 +153,14 @@ def _figure3(step: Step, work: Work) -> None:
 
 
 def _report(step: Step, work: Work) -> None:
-    request = work.request
+    request, figures = work.request, work.out / "figures"
+    shown = {FIGURE2: figures / "figure2.png", FIGURE3: figures / "figure3-test.png"}
     report(
         [work.out / "rows" / row.id for row in rows_of(request)],
         work.out,
         title="Rehearsal of the paper's tables" if request.quick else "The paper's tables",
         notes=notes(request),
+        figures={says: path for says, path in shown.items() if path.is_file()},
     )
 
 
