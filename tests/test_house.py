@@ -26,12 +26,19 @@ FLOORS = [
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
-    ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
+    [
+        "encoders.lengths",
+        "encoders.tunable",
+        "encoders.text",
+        "encoders.masked",
+        "encoders.speech",
+        "encoders.onnx",
+    ],
     ["encoders.budget", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # A training, its scores, and what it leaves behind.
-    ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
+    ["batches", "tuning", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
     ["recognize.recognizer", "recognize.formats"],

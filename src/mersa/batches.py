@@ -65,6 +65,8 @@ class FeatureSet:
         labels: Label index of each, (N,); -1 where unknown.
         live: Gives the frames of words and sound of a row anew each time, in place of the stored
             ones; they have the same lengths.
+        encoder_inputs: True where `live` gives what encoders read, token ids or waveforms, rather
+            than frames. Encoders pad their batch, so padding then counts even where it is packed.
     """
 
     ids: tuple[str, ...]
@@ -72,6 +74,7 @@ class FeatureSet:
     audio: tuple[Tensor, ...]
     labels: Tensor
     live: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    encoder_inputs: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,9 +85,7 @@ class FeatureSet:
 
     def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
         """Pad these rows into one batch, or pack them."""
-        frames = [
-            self.live(row) if self.live else (self.text[row], self.audio[row]) for row in rows
-        ]
+        frames = [self._frames(row) for row in rows]
         collate = _end_to_end if packed else pad
         text, text_mask = collate([words for words, _ in frames])
         audio, audio_mask = collate([sound for _, sound in frames])
@@ -92,11 +93,17 @@ class FeatureSet:
 
     def joined(self, other: "FeatureSet") -> "FeatureSet":
         """Put the utterances of another set behind these."""
+
+        def live(row: int) -> tuple[Tensor, Tensor]:
+            return self._frames(row) if row < len(self) else other._frames(row - len(self))
+
         return FeatureSet(
             self.ids + other.ids,
             self.text + other.text,
             self.audio + other.audio,
             torch.cat([self.labels, other.labels]),
+            live if self.live or other.live else None,
+            self.encoder_inputs or other.encoder_inputs,
         )
 
     def shuffled(self, modality: str, seed: int) -> "FeatureSet":
@@ -106,7 +113,16 @@ class FeatureSet:
         order[ring] = np.roll(ring, 1)  # each takes from the one before it, none from itself
         text = tuple(self.text[row] for row in order) if modality == "text" else self.text
         audio = tuple(self.audio[row] for row in order) if modality == "audio" else self.audio
-        return FeatureSet(self.ids, text, audio, self.labels)
+
+        def live(row: int) -> tuple[Tensor, Tensor]:
+            own, others = self._frames(row), self._frames(int(order[row]))
+            return (others[0], own[1]) if modality == "text" else (own[0], others[1])
+
+        moved = live if self.live and modality != "none" else self.live
+        return replace(self, text=text, audio=audio, live=moved)
+
+    def _frames(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.live(row) if self.live else (self.text[row], self.audio[row])
 
 
 def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -159,19 +175,28 @@ def parts_of_batch(
 
 def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> int:
     """Count the frames that a batch of these rows holds, padding included."""
-    if packed:
+    if packed and not features.encoder_inputs:
         return sum(map(features.length, rows))
     longest = (max(len(frames[row]) for row in rows) for frames in (features.text, features.audio))
     return len(rows) * sum(longest)
 
 
 def sorted_batches(
-    features: FeatureSet, batch_size: int, *, packed: bool = False
+    features: FeatureSet, batch_size: int, *, packed: bool = False, budget: int | None = None
 ) -> Iterator[Batch]:
-    """Give every utterance once, by length, for answers that do not depend on the order."""
+    """Give every utterance once, by length, for answers that do not depend on the order.
+
+    Args:
+        features: Where they lie.
+        batch_size: Most utterances of a batch.
+        packed: Whether batches are packed.
+        budget: Most frames of a batch, as of `parts_of_batch`.
+    """
     order = sorted(range(len(features)), key=features.length)
     for start in range(0, len(order), batch_size):
-        yield features.batch(order[start : start + batch_size], packed=packed)
+        rows = order[start : start + batch_size]
+        for part in parts_of_batch(features, rows, budget, packed=packed):
+            yield features.batch(part, packed=packed)
 
 
 def text_items(utterances: Sequence[Utterance]) -> dict[str, Item]:

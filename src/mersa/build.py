@@ -91,7 +91,7 @@ def audio_encoder(
         settings,
         "audio",
         "an encoder of Hugging Face",
-        reads={"revision", "layer", "peak", "normalize"},
+        reads={"revision", "layer", "peak", "normalize", "weights", "spec_augment"},
     )
     from mersa.encoders.speech import SpeechEncoder
 
@@ -173,6 +173,12 @@ def _refuse_unread(
     settings: TextSettings | AudioSettings, section: str, name: str, *, reads: set[str]
 ) -> None:
     """Refuse settings that this encoder would not read, so that none is set in vain."""
+    if settings.weights == "tuned":
+        raise ConfigError(
+            f"{section}.weights is 'tuned', but {name} cannot be tuned, only text models and "
+            "wav2vec 2.0, HuBERT and WavLM of Hugging Face can; choose such a model, or leave it "
+            "at frozen"
+        )
     fields = type(settings).model_fields
     for key in fields.keys() - reads - {"name", "layer", "live_dropout"}:  # told of elsewhere
         value = getattr(settings, key)

@@ -29,6 +29,7 @@ from mersa.errors import ConfigError, RunError, first_line
 from mersa.evaluation import quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
+from mersa.tuning import default_frames_at_once, parameter_groups
 
 STORE_EVERY_S = 5.0
 """Seconds between two stored states; a shorter run that is killed begins anew."""
@@ -70,7 +71,8 @@ def fit(
     """Fit a network, and leave it with the weights of its best validation epoch.
 
     Args:
-        network: Freshly made from `settings.seed`.
+        network: Freshly made from `settings.seed`; of a `TunedNetwork` the encoders are trained
+            too, with a rate of their own.
         train: What is learnt from.
         validation: What chooses the epoch; None keeps the last one.
         settings: The loop's settings.
@@ -86,7 +88,7 @@ def fit(
     """
     num_labels = _num_labels(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(),
+        parameter_groups(network, encoder_learning_rate=settings.encoder_learning_rate),
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over the weights; three times as fast on a CPU
@@ -101,7 +103,7 @@ def fit(
     if weights is not None:
         weights = weights.to(fabric.device)
     stored_at = time.monotonic()
-    budget = _Budget(settings.frames_at_once)
+    budget = _Budget(settings.frames_at_once or default_frames_at_once(network, fabric.device))
     for epoch in range(len(result.history), epochs or settings.epochs):
         if validation is not None and epoch - result.best_epoch > settings.patience:
             break
@@ -121,7 +123,7 @@ def fit(
         }
         score = float(epoch)
         if validation is not None:
-            row |= _validate(network, validation, fabric.device)
+            row |= _validate(network, validation, fabric.device, budget)
             _check_finite("validation", row["validation_loss"], epoch, settings)
             score = row[f"validation_{settings.monitor}"]
             score = -score if settings.monitor == "loss" else score
@@ -140,11 +142,26 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, features: FeatureSet, *, device: torch.device) -> Array:
-    """Return the probability of each label for each utterance, (N, C), in the set's order."""
+def predict(
+    network: nn.Module,
+    features: FeatureSet,
+    *,
+    device: torch.device,
+    frames_at_once: int | None = None,
+) -> Array:
+    """Return the probability of each label for each utterance, (N, C), in the set's order.
+
+    Args:
+        network: On the device.
+        features: What is answered for.
+        device: Where to answer.
+        frames_at_once: Most frames that are held at once; None: what suits the network.
+    """
     network.eval()
     rows: dict[int, Any] = {}
-    for batch in sorted_batches(features, EVALUATION_BATCH, packed=device.type == "cpu"):
+    budget = frames_at_once or default_frames_at_once(network, device)
+    packed = device.type == "cpu"
+    for batch in sorted_batches(features, EVALUATION_BATCH, packed=packed, budget=budget):
         logits = network(*batch.to(device).inputs())
         if not logits.isfinite().all():
             raise RunError(
@@ -207,7 +224,7 @@ def _train_epoch(
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        real += num_frames(train, rows, packed=True)
+        real += sum(map(train.length, rows))
         held += sum(num_frames(train, part, packed=packed) for part in parts)
     return float(total) / len(train), 1 - real / held
 
@@ -286,8 +303,10 @@ def _flushing_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _validate(network: nn.Module, validation: FeatureSet, device: torch.device) -> dict[str, float]:
-    probabilities = predict(network, validation, device=device)
+def _validate(
+    network: nn.Module, validation: FeatureSet, device: torch.device, budget: _Budget
+) -> dict[str, float]:
+    probabilities = predict(network, validation, device=device, frames_at_once=budget.frames)
     scores = {"loss": _log_loss(validation.labels, probabilities)}
     if math.isfinite(scores["loss"]):
         scores |= quick_scores(validation.labels.numpy(), probabilities)
@@ -340,7 +359,7 @@ def _store_state(
         buffer,
     )
     with write_whole(path) as partial:
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(buffer.getbuffer())  # without a copy: tuned encoders are large
 
 
 def _load_state(

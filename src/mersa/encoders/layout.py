@@ -145,10 +145,7 @@ def copy_model(source: Path, folder: Path) -> None:
 
     The copy has the content hash of its source.
     """
-    for name in ("config.json", *_SIDE_FILES):
-        if (source / name).is_file():
-            with write_whole(folder / name) as partial:
-                shutil.copyfile(source / name, partial)
+    copy_side_files(source, folder, "config.json")
     files = weight_files(source)
     with write_whole(folder / "model.safetensors") as partial:
         if len(files) == 1 and files[0].suffix == ".safetensors":
@@ -157,6 +154,14 @@ def copy_model(source: Path, folder: Path) -> None:
             # Tied weights share memory, which safetensors does not write: each gets its own.
             own = {name: tensor.clone().contiguous() for name, tensor in _tensors(source)}
             save_file(own, partial, metadata={"format": "pt"})
+
+
+def copy_side_files(source: Path, folder: Path, *more: str) -> None:
+    """Copy tokenizer and preprocessor, and what else is named, where they are there."""
+    for name in (*more, *_SIDE_FILES):
+        if (source / name).is_file():
+            with write_whole(folder / name) as partial:
+                shutil.copyfile(source / name, partial)
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:

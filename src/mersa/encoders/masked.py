@@ -32,9 +32,7 @@ def take_clips(model: PreTrainedModel, *, together: bool) -> None:
         batch_norm.register_forward_hook(_keep_padding_zero)
 
 
-def run_clips(
-    model: PreTrainedModel, waveforms: Sequence[Tensor], **options: Any
-) -> BaseModelOutput:
+def run_clips(model: nn.Module, waveforms: Sequence[Tensor], **options: Any) -> BaseModelOutput:
     """Run a model that `take_clips` has made ready; gradients flow as for one clip at a time.
 
     Attention reads real frames alone, and the positional convolution sees zeros behind a clip's
