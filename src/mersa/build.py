@@ -173,7 +173,7 @@ def _refuse_unread(
     settings: TextSettings | AudioSettings, section: str, name: str, *, reads: set[str]
 ) -> None:
     """Refuse settings that this encoder would not read, so that none is set in vain."""
-    if settings.weights == "tuned":
+    if settings.weights == "tuned" and "weights" not in reads:
         raise ConfigError(
             f"{section}.weights is 'tuned', but {name} cannot be tuned, only text models and "
             "wav2vec 2.0, HuBERT and WavLM of Hugging Face can; choose such a model, or leave it "

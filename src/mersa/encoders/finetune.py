@@ -56,6 +56,7 @@ def to_tune(
                 f"{config.model_type!r} cannot compute its layers again; leave it off, and choose "
                 "a smaller train.frames_at_once"
             )
+        config.use_cache = False  # else transformers says that it does not go with this
         # Its name since transformers 5.20 or so; the older one warns there.
         enable = getattr(model, "activation_checkpointing_enable", None)
         (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
