@@ -26,14 +26,8 @@ FLOORS = [
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
-    [
-        "encoders.lengths",
-        "encoders.tunable",
-        "encoders.text",
-        "encoders.masked",
-        "encoders.speech",
-        "encoders.onnx",
-    ],
+    ["encoders.tunable", "encoders.finetune"],
+    ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],

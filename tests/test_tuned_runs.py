@@ -21,6 +21,7 @@ from mersa.encoders.text import TextEncoder
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError
 from mersa.experiment import bundle, evaluate, train
 from mersa.manifest import read_manifest
+from mersa.paper import find_row, row_changes
 from mersa.recognize.recognizer import Recognizer
 from mersa.training import predict
 
@@ -174,6 +175,13 @@ def test_one_encoder_is_tuned_beside_a_frozen_one(settings, small_corpus, cache,
     assert not (tmp_path / "run" / "encoders" / "audio").exists()
 
 
+def test_a_row_of_the_paper_with_tuned_encoders_says_that_it_was_changed():
+    row = {**find_row("III.6").settings(), "row": "III.6"}
+    config = make_config(apply_assignments(row, ["text.weights=tuned"]))
+
+    assert row_changes("III.6", config.model_dump()) == ["text.weights"]
+
+
 class Killed(BaseException):
     pass
 
@@ -319,7 +327,7 @@ def test_a_tuned_encoder_learns_more_than_a_frozen_one(toy_corpus, cache, tmp_pa
     for weights in ("frozen", "tuned"):
         options = [f"text.name={bert}", "network.system=text", f"text.weights={weights}"]
         options += ["network.fusion_width=16", "network.hidden=[8]", "network.dropout=0.1"]
-        options += ["data.labels=iemocap-6", "train.epochs=6", "train.batch_size=16"]
+        options += ["data.labels=iemocap-6", "train.epochs=10", "train.batch_size=16"]
         options += ["train.learning_rate=5e-3", "train.encoder_learning_rate=1e-2"]
         config = make_config(apply_assignments({}, options))
         metrics = train(manifest, config, tmp_path / weights, cache=cache, device="cpu")
