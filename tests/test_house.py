@@ -28,12 +28,13 @@ FLOORS = [
     # Encoders: what each one is, the ones that need no download, and those of Hugging Face.
     ["encoders.base", "encoders.level", "encoders.mel", "encoders.vggish", "encoders.tiny"],
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
+    ["encoders.tunable", "encoders.finetune"],
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "paper", "build"],
     # Frames of a corpus, and scores.
-    ["frames", "batches", "bootstrap", "evaluation", "subgroups"],
+    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],

@@ -68,6 +68,8 @@ class FeatureSet:
         labels: Label index of each, (N,); -1 where unknown.
         live: Gives the frames of words and sound of a row anew each time, in place of the stored
             ones; they have the same lengths.
+        encoder_inputs: True where `live` gives what encoders read, token ids or waveforms, rather
+            than frames. Encoders pad their batch, so padding then counts even where it is packed.
     """
 
     ids: tuple[str, ...]
@@ -75,6 +77,7 @@ class FeatureSet:
     audio: Frames
     labels: Tensor
     live: Callable[[int], tuple[Tensor, Tensor]] | None = None
+    encoder_inputs: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,9 +88,7 @@ class FeatureSet:
 
     def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
         """Pad these rows into one batch, or pack them."""
-        frames = [
-            self.live(row) if self.live else (self.text[row], self.audio[row]) for row in rows
-        ]
+        frames = [self._frames(row) for row in rows]
         collate = _end_to_end if packed else pad
         text, text_mask = collate([words for words, _ in frames])
         audio, audio_mask = collate([sound for _, sound in frames])
@@ -95,11 +96,17 @@ class FeatureSet:
 
     def joined(self, other: "FeatureSet") -> "FeatureSet":
         """Put the utterances of another set behind these."""
+
+        def live(row: int) -> tuple[Tensor, Tensor]:
+            return self._frames(row) if row < len(self) else other._frames(row - len(self))
+
         return FeatureSet(
             self.ids + other.ids,
             one_after_the_other(self.text, other.text),
             one_after_the_other(self.audio, other.audio),
             torch.cat([self.labels, other.labels]),
+            live if self.live or other.live else None,
+            self.encoder_inputs or other.encoder_inputs,
         )
 
     def shuffled(self, modality: str, seed: int) -> "FeatureSet":
@@ -107,9 +114,19 @@ class FeatureSet:
         ring = np.random.default_rng(seed).permutation(len(self))
         order = np.empty_like(ring)
         order[ring] = np.roll(ring, 1)  # each takes from the one before it, none from itself
-        text = reordered(self.text, order) if modality == "text" else self.text
-        audio = reordered(self.audio, order) if modality == "audio" else self.audio
-        return FeatureSet(self.ids, text, audio, self.labels)
+        others: list[int] = order.tolist()
+        text = reordered(self.text, others) if modality == "text" else self.text
+        audio = reordered(self.audio, others) if modality == "audio" else self.audio
+
+        def live(row: int) -> tuple[Tensor, Tensor]:
+            own, other = self._frames(row), self._frames(others[row])
+            return (other[0], own[1]) if modality == "text" else (own[0], other[1])
+
+        moved = live if self.live and modality != "none" else self.live
+        return replace(self, text=text, audio=audio, live=moved)
+
+    def _frames(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.live(row) if self.live else (self.text[row], self.audio[row])
 
 
 def pad(frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -162,7 +179,7 @@ def parts_of_batch(
 
 def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> int:
     """Count the frames that a batch of these rows holds, padding included."""
-    if packed:
+    if packed and not features.encoder_inputs:
         return sum(map(features.length, rows))
     longest = (
         max(num_frames_of(frames, row) for row in rows)
@@ -172,15 +189,27 @@ def num_frames(features: FeatureSet, rows: Sequence[int], *, packed: bool) -> in
 
 
 def sorted_batches(
-    features: FeatureSet, batch_size: int, *, packed: bool = False, fabric: Fabric | None = None
+    features: FeatureSet,
+    batch_size: int,
+    *,
+    packed: bool = False,
+    budget: int | None = None,
+    fabric: Fabric | None = None,
 ) -> Iterator[Batch]:
     """Give every utterance once, by length, for answers that do not depend on the order.
 
-    Of several processes (`fabric`) each is given its share of the batches.
+    Args:
+        features: Where they lie.
+        batch_size: Most utterances of a batch.
+        packed: Whether batches are packed.
+        budget: Most frames of a batch, as of `parts_of_batch`.
+        fabric: Of several processes each is given its share of the batches.
     """
     order = sorted(range(len(features)), key=features.length)
     for start in parallel.share(fabric, range(0, len(order), batch_size)):
-        yield features.batch(order[start : start + batch_size], packed=packed)
+        rows = order[start : start + batch_size]
+        for part in parts_of_batch(features, rows, budget, packed=packed):
+            yield features.batch(part, packed=packed)
 
 
 def text_items(utterances: Sequence[Utterance]) -> dict[str, Item]:

@@ -113,7 +113,7 @@ def audio_encoder(
         settings,
         "audio",
         "an encoder of Hugging Face",
-        reads={"revision", "layer", "peak", "normalize", "precision"},
+        reads={"revision", "layer", "peak", "normalize", "precision", "weights", "spec_augment"},
     )
     from mersa.encoders.speech import SpeechEncoder
 
@@ -229,6 +229,12 @@ def _refuse_unread(
     settings: TextSettings | AudioSettings, section: str, name: str, *, reads: set[str]
 ) -> None:
     """Refuse settings that this encoder would not read, so that none is set in vain."""
+    if settings.weights == "tuned" and "weights" not in reads:
+        raise ConfigError(
+            f"{section}.weights is 'tuned', but {name} cannot be tuned, only text models and "
+            "wav2vec 2.0, HuBERT and WavLM of Hugging Face can; choose such a model, or leave it "
+            "at frozen"
+        )
     fields = type(settings).model_fields
     for key in fields.keys() - reads - {"name", "layer", "live_dropout"}:  # told of elsewhere
         value = getattr(settings, key)

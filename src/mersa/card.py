@@ -141,7 +141,7 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
 def _foot(config: Config) -> list[str]:
     control = [f"CONTROL: the {config.data.shuffle} was shuffled within each part.", ""]
     licences = [
-        f"* {modality} encoder `{name}`: "
+        f"* {modality} encoder `{name}`{', tuned here' * (modality in config.tuned)}: "
         f"{WEIGHT_LICENCES.get(name, 'see the publisher of these weights')}."
         for modality, name in _encoders(config)
     ]

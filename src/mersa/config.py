@@ -18,6 +18,7 @@ from mersa.errors import ConfigError
 System = Literal["server", "3m-ser", "mersa", "mersa-cross", "text", "audio"]
 Layer = int | Literal["mix"]
 Precision = Literal["float32", "bf16"]
+Weights = Literal["frozen", "tuned"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(gt=0, le=65_536)]
 
@@ -81,6 +82,10 @@ class TextSettings(Settings):
         False,
         description="run it in each step, dropout on, uncached; lineage: true (D1)",
     )
+    weights: Weights = Field(
+        "frozen",
+        description="frozen, or tuned: trained with the network and kept in the run",
+    )
     max_tokens: int | None = Field(None, gt=0, description="longest text; unset: the model's own")
     precision: Precision = Field(
         "float32", description="what it computes in: float32 or bf16, faster and less exact"
@@ -105,6 +110,16 @@ class AudioSettings(Settings):
     live_dropout: bool = Field(
         False,
         description="run it in each step, dropout on, uncached; lineage: true (D1)",
+    )
+    weights: Weights = Field(
+        "frozen",
+        description="frozen, or tuned: trained with the network, save the convolutions, and kept "
+        "in the run",
+    )
+    spec_augment: bool = Field(
+        False,
+        description="mask frames of a tuned encoder in training, as its config.json says; "
+        "SpecAugment, Park et al. 2019",
     )
     pca: bool = Field(False, description="VGGish's PCA, clip and rounding; lineage: true (D4)")
     short_clips: Literal["silence", "zero"] = Field(
@@ -163,6 +178,17 @@ class TrainSettings(Settings):
         "float32", description="of matrix products in training; weights and sums are float32"
     )
     learning_rate: float = Field(5e-4, gt=0, le=100, description="highest rate (D2)")
+    encoder_learning_rate: float = Field(
+        2e-5,
+        gt=0,
+        le=100,
+        description="highest rate of tuned encoders; BERT, Devlin et al. 2019, A.3: 2e-5 to 5e-5",
+    )
+    gradient_checkpointing: bool = Field(
+        False,
+        description="compute the layers of tuned encoders again for their gradients: less memory, "
+        "more time",
+    )
     weight_decay: float = Field(1e-2, ge=0, description="of AdamW; lineage: 0")
     schedule: Literal["none", "step", "cosine"] = Field(
         "cosine", description="of the rate over the epochs"
@@ -217,6 +243,13 @@ class Config(Settings):
         """True if the network reads sound."""
         return self.network.system != "text"
 
+    @property
+    def tuned(self) -> tuple[Literal["text", "audio"], ...]:
+        """The modalities whose encoder is trained with the network, words first."""
+        text = ("text",) if self.text.weights == "tuned" else ()
+        audio = ("audio",) if self.audio.weights == "tuned" else ()
+        return (*text, *audio)
+
 
 def make_config(settings: Mapping[str, Any]) -> Config:
     """Check nested settings and fill in the defaults.
@@ -238,6 +271,7 @@ def make_config(settings: Mapping[str, Any]) -> Config:
         ):
             if is_set:
                 raise ConfigError(f"{name} does not go with live_dropout; leave one of them unset")
+    _check_tuning(config)
     return config
 
 
@@ -370,6 +404,38 @@ def _with_derived(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     if sections and network.get("system") == "server" and "output" not in text:
         return {**settings, "text": {**text, "output": "pooler"}}
     return settings
+
+
+def _check_tuning(config: Config) -> None:
+    """Refuse what does not go with tuned encoders, and what would be set in vain without."""
+    for modality in config.tuned:
+        if not (config.uses_text if modality == "text" else config.uses_audio):
+            raise ConfigError(
+                f"{modality}.weights is 'tuned', but network.system {config.network.system!r} "
+                f"reads no {modality}; leave it at frozen"
+            )
+    if config.tuned and (config.text.live_dropout or config.audio.live_dropout):
+        raise ConfigError(
+            f"live_dropout does not go with {config.tuned[0]}.weights 'tuned', whose dropout is "
+            "live in training anyway; leave live_dropout unset"
+        )
+    for modality in config.tuned:
+        precision = getattr(config, modality).precision
+        if precision != "float32":
+            raise ConfigError(
+                f"{modality}.precision is {precision!r}, but tuned weights are float32, since "
+                "steps of their rate are lost in less; leave it unset, or choose train.precision=bf16"
+            )
+    if config.audio.spec_augment and "audio" not in config.tuned:
+        raise ConfigError(
+            "audio.spec_augment is on, but audio.weights is 'frozen', so nothing would be masked; "
+            "choose audio.weights=tuned, or leave it off"
+        )
+    if config.train.gradient_checkpointing and not config.tuned:
+        raise ConfigError(
+            "train.gradient_checkpointing is on, but no encoder is tuned, so nothing would be "
+            "computed again; choose text.weights=tuned or audio.weights=tuned, or leave it off"
+        )
 
 
 def _nearest(kind: type[Settings], full: str) -> str:

@@ -53,6 +53,7 @@ from mersa.selection import (
 )
 from mersa.subgroups import LENGTH, SUBGROUP_COLUMNS, as_dicts, by_subgroup
 from mersa.training import fit, predict
+from mersa.tuning import TunedNetwork, tunable, tuned_network, with_inputs
 
 
 def train(
@@ -378,10 +379,36 @@ def _prepare(
     if config.uses_audio:
         audio = build.audio_encoder(config.audio, device=device)
     network = _network(config, text, audio, labels)
+    cached_text = None if "text" in config.tuned else text
+    cached_audio = None if "audio" in config.tuned else audio
     features = [
-        _features(part, seen.manifest, labels, text, audio, cache, progress, fabric=fabric)
+        _features(
+            part,
+            seen.manifest,
+            labels,
+            cached_text,
+            cached_audio,
+            cache,
+            progress,
+            fabric=fabric,
+        )
         for part in (train_set, validation)
     ]
+    if config.tuned:
+        progress.say(f"tuned: {' and '.join(config.tuned)}; encoders run in each training step")
+        features = [
+            with_inputs(
+                one,
+                (tunable(text), text_items(part)) if "text" in config.tuned else None,
+                (tunable(audio), audio_items(seen.manifest, part))
+                if "audio" in config.tuned
+                else None,
+                on_progress=progress.task(f"reading {name}"),
+            )
+            for name, one, part in zip(
+                ("train", "validation"), features, (train_set, validation), strict=True
+            )
+        ]
     if config.data.shuffle != "none":
         features = [one.shuffled(config.data.shuffle, config.data.seed) for one in features]
     live_text = text if config.text.live_dropout else None
@@ -399,9 +426,10 @@ def _prepare(
 def _network(
     config: Config, text: Encoder | None, audio: Encoder | None, labels: LabelSet
 ) -> nn.Module:
-    """Build the network that the seed alone decides."""
+    """Build the network that the seed alone decides, before tuned encoders as they come."""
     torch.manual_seed(config.train.seed)
-    return build.network(config, text, audio, len(labels.labels))
+    network = build.network(config, text, audio, len(labels.labels))
+    return tuned_network(config, text, audio, network)
 
 
 def _train_leaf(
@@ -416,9 +444,9 @@ def _train_leaf(
     progress: Progress,
 ) -> None:
     first = parallel.is_first(fabric)
-    if ready.text and first:
+    if ready.text and "text" not in config.tuned and first:
         runs.save_encoder(leaf, "text", ready.text, whole=config.text.name == "tiny")
-    if ready.audio and first:
+    if ready.audio and "audio" not in config.tuned and first:
         runs.save_encoder(leaf, "audio", ready.audio, whole=False)
     network = ready.network
     state = leaf / runs.STATE
@@ -447,6 +475,11 @@ def _train_leaf(
         )
     if not first:
         return
+    trainable = num_trainable(network)
+    if isinstance(network, TunedNetwork):
+        for modality, encoder in network.encoders():
+            runs.save_tuned(leaf, modality, config, encoder)
+        network = network.network
     runs.save_network(leaf, network)
     runs.write_history(leaf, result.history)
     runs.write_predictions(leaf, answered)
@@ -461,7 +494,7 @@ def _train_leaf(
         "processes": fabric.world_size,  # since each draws its own dropout
         "labels": list(labels.labels),
         "refit": config.train.refit,
-        "trainable_parameters": num_trainable(network),
+        "trainable_parameters": trainable,
         "best_epoch": result.best_epoch,
         "epochs": len(result.history),
         "counts": dict(Counter(seen.fold.parts.values())),

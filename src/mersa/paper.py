@@ -147,7 +147,12 @@ def row_changes(name: str, settings: Mapping[str, Any]) -> list[str]:
         settings: All settings, nested by section.
     """
     row = find_row(name)
-    return [
+    tuned = [
+        f"{section}.weights"
+        for section in ("text", "audio")
+        if settings.get(section, {}).get("weights") == "tuned"  # those of the paper are frozen
+    ]
+    return tuned + [
         f"{section}.{key}"
         for section, wanted in row.settings().items()
         if isinstance(wanted, dict)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # scores are read without loading torch
     from torch import Tensor, nn
 
     from mersa.encoders.base import Encoder
+    from mersa.tuning import TunedEncoder
 
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
@@ -228,16 +229,28 @@ def read_parts(folder: Path) -> dict[str, str]:
 
 def save_encoder(folder: Path, modality: str, encoder: "Encoder", *, whole: bool) -> None:
     """Record an encoder; `whole` also copies what is needed to load it, as `bundle` does."""
-    facts = {
-        "name": encoder.name,
-        "fingerprint": encoder.fingerprint,
-        "width": encoder.width,
-        "num_layers": encoder.num_layers,
-        "revision": getattr(encoder, "commit", None),
-    }
     if whole:
         encoder.save(folder / "encoders" / modality)
-    write_text(folder / "encoders" / f"{modality}.json", _json(facts))
+    write_json(folder / "encoders" / f"{modality}.json", _facts(encoder))
+
+
+def save_tuned(folder: Path, modality: str, config: Config, tuned: "TunedEncoder") -> None:
+    """Keep a tuned encoder whole in a leaf, where it stands as a bundled one does.
+
+    What is recorded is the fingerprint of the folder as it will be loaded, and what it was tuned
+    from.
+    """
+    inside = folder / "encoders" / modality
+    partial = inside.with_name(f"{modality}.partial")
+    for old in (partial, inside):
+        shutil.rmtree(old, ignore_errors=True)
+    tuned.save(partial)
+    partial.rename(inside)
+    loaded = _build_encoder(modality, config, saved=inside)
+    facts = _facts(loaded) | {"tuned_from": _facts(tuned.encoder)}
+    write_json(
+        folder / "encoders" / f"{modality}.json", facts | {"name": facts["tuned_from"]["name"]}
+    )
 
 
 def save_network(folder: Path, network: "nn.Module") -> None:
@@ -279,7 +292,12 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
 
 def seals(folder: Path) -> dict[str, str]:
     """Return the digest of each file of a leaf that must not change after training."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _SEALED}
+    # The fingerprint of a tuned encoder, against which its weights are checked when it is loaded.
+    tuned = (f"encoders/{modality}.json" for modality in load_config(folder).tuned)
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (*_SEALED, *tuned)
+    }
 
 
 def _check_seals(folder: Path) -> None:
@@ -453,14 +471,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> "Encoder":
-    from mersa import build
-
-    saved = bundled(folder, modality)
-    encoder: Encoder
-    if modality == "text":
-        encoder = build.text_encoder(config.text, saved=saved, device=device)
-    else:
-        encoder = build.audio_encoder(config.audio, saved=saved, device=device)
+    encoder = _build_encoder(modality, config, saved=bundled(folder, modality), device=device)
     facts = read_json(folder / "encoders" / f"{modality}.json")
     if encoder.fingerprint != facts["fingerprint"]:
         raise EncoderError(
@@ -469,6 +480,26 @@ def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> "
             f"{facts['fingerprint'][:12]}); bring back the weights, or use a bundled run"
         )
     return encoder
+
+
+def _build_encoder(
+    modality: str, config: Config, *, saved: Path | None, device: str = "cpu"
+) -> "Encoder":
+    from mersa import build
+
+    if modality == "text":
+        return build.text_encoder(config.text, saved=saved, device=device)
+    return build.audio_encoder(config.audio, saved=saved, device=device)
+
+
+def _facts(encoder: "Encoder") -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "width": encoder.width,
+        "num_layers": encoder.num_layers,
+        "revision": getattr(encoder, "commit", None),
+    }
 
 
 def _load_weights(path: Path, network: "nn.Module") -> None:

@@ -34,6 +34,7 @@ from mersa.evaluation import quick_scores
 from mersa.files import write_whole
 from mersa.memory import memory_kept
 from mersa.progress import OnProgress
+from mersa.tuning import default_frames_at_once, parameter_groups
 
 STORE_EVERY_S = 5.0
 """Seconds between two stored states; a shorter run that is killed begins anew."""
@@ -76,7 +77,8 @@ def fit(
     """Fit a network, and leave it with the weights of its best validation epoch.
 
     Args:
-        network: Freshly made from `settings.seed`.
+        network: Freshly made from `settings.seed`; of a `TunedNetwork` the encoders are trained
+            too, with a rate of their own.
         train: What is learnt from.
         validation: What chooses the epoch; None keeps the last one.
         settings: The loop's settings.
@@ -92,7 +94,7 @@ def fit(
     """
     num_labels = _num_labels(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(),
+        parameter_groups(network, encoder_learning_rate=settings.encoder_learning_rate),
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         fused=True,  # one pass over the weights; three times as fast on a CPU
@@ -107,7 +109,7 @@ def fit(
     if weights is not None:
         weights = weights.to(fabric.device)
     stored_at = time.monotonic()
-    budget = _Budget(settings.frames_at_once)
+    budget = _Budget(settings.frames_at_once or default_frames_at_once(network, fabric.device))
     for epoch in range(len(result.history), epochs or settings.epochs):
         if validation is not None and epoch - result.best_epoch > settings.patience:
             break
@@ -127,7 +129,7 @@ def fit(
         }
         score = float(epoch)
         if validation is not None:
-            row |= _validate(network, validation, fabric)
+            row |= _validate(network, validation, fabric, budget)
             _check_finite("validation", row["validation_loss"], epoch, settings)
             score = row[f"validation_{settings.monitor}"]
             score = -score if settings.monitor == "loss" else score
@@ -152,16 +154,25 @@ def predict(
     features: FeatureSet,
     *,
     device: torch.device,
+    frames_at_once: int | None = None,
     fabric: Fabric | None = None,
 ) -> Array:
     """Return the probability of each label for each utterance, (N, C), in the set's order.
 
-    Of several processes (`fabric`) each takes its share of the batches, and all get all answers.
+    Args:
+        network: On the device.
+        features: What is answered for.
+        device: Where to answer.
+        frames_at_once: Most frames that are held at once; None: what suits the network.
+        fabric: Of several processes each takes its share of the batches, and all get all answers.
     """
     network.eval()
     rows: dict[int, Any] = {}
+    budget = frames_at_once or default_frames_at_once(network, device)
     packed = device.type == "cpu"
-    for batch in sorted_batches(features, EVALUATION_BATCH, packed=packed, fabric=fabric):
+    for batch in sorted_batches(
+        features, EVALUATION_BATCH, packed=packed, budget=budget, fabric=fabric
+    ):
         logits = network(*batch.to(device).inputs())
         if not logits.isfinite().all():
             raise RunError(
@@ -224,7 +235,7 @@ def _train_epoch(
             )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        real += sum(num_frames(train, part, packed=True) for part in parts)
+        real += sum(train.length(row) for part in parts for row in part)
         held += sum(num_frames(train, part, packed=packed) for part in parts)
     loss, all_real, all_held = parallel.sum_numbers(fabric, (total, real, held))
     return loss / len(train), 1 - all_real / all_held
@@ -323,8 +334,12 @@ def _flushing_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def _validate(network: nn.Module, validation: FeatureSet, fabric: Fabric) -> dict[str, float]:
-    probabilities = predict(network, validation, device=fabric.device, fabric=fabric)
+def _validate(
+    network: nn.Module, validation: FeatureSet, fabric: Fabric, budget: _Budget
+) -> dict[str, float]:
+    probabilities = predict(
+        network, validation, device=fabric.device, frames_at_once=budget.frames, fabric=fabric
+    )
     scores = {"loss": _log_loss(validation.labels, probabilities)}
     if math.isfinite(scores["loss"]):
         scores |= quick_scores(validation.labels.numpy(), probabilities)
@@ -379,7 +394,7 @@ def _store_state(
         buffer,
     )
     with write_whole(path) as partial:
-        partial.write_bytes(buffer.getvalue())
+        partial.write_bytes(buffer.getbuffer())  # without a copy: tuned encoders are large
 
 
 def _load_state(

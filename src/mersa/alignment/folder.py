@@ -22,7 +22,7 @@ from mersa.alignment.project import Source, save
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import read_config, to_toml
 from mersa.encoders.huggingface import quiet
-from mersa.encoders.layout import copy_tokenizer
+from mersa.encoders.layout import copy_side_files
 from mersa.encoders.projected import PROJECTION_FILES, Projection
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError
@@ -101,7 +101,7 @@ def finish(
     _write(partial / "model.safetensors", to_bytes(weights, metadata={"format": "pt"}))
     with quiet():
         embedder.model.config.save_pretrained(partial)
-    copy_tokenizer(encoder.folder, partial)
+    copy_side_files(encoder.folder, partial)
     modules = [
         {"idx": int(idx), "name": idx, "path": path, "type": f"sentence_transformers.models.{kind}"}
         for idx, path, kind in _MODULES

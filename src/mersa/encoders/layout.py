@@ -5,7 +5,7 @@ import json
 import pickle
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def copy_model(source: Path, folder: Path) -> None:
 
     The copy has the content hash of its source.
     """
-    _copy_files(source, folder, ("config.json", *_SIDE_FILES, *_TOLD_FILES))
+    copy_side_files(source, folder, "config.json", *_TOLD_FILES)
     files = weight_files(source)
     with write_whole(folder / "model.safetensors") as partial:
         if len(files) == 1 and files[0].suffix == ".safetensors":
@@ -159,13 +159,9 @@ def copy_model(source: Path, folder: Path) -> None:
             save_file(own, partial, metadata={"format": "pt"})
 
 
-def copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the tokenizer or preprocessor of a model, without the model."""
-    _copy_files(source, folder, _SIDE_FILES)
-
-
-def _copy_files(source: Path, folder: Path, names: Iterable[str]) -> None:
-    for name in names:
+def copy_side_files(source: Path, folder: Path, *more: str) -> None:
+    """Copy tokenizer and preprocessor, and what else is named, where they are there."""
+    for name in (*more, *_SIDE_FILES):
         if (source / name).is_file():
             with write_whole(folder / name) as partial:
                 shutil.copyfile(source / name, partial)

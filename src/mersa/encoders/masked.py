@@ -54,9 +54,7 @@ def set_precision(model: PreTrainedModel, dtype: torch.dtype) -> None:
             positional.register_forward_hook(lambda _, __, out: out.to(model.dtype))
 
 
-def run_clips(
-    model: PreTrainedModel, waveforms: Sequence[Tensor], **options: Any
-) -> BaseModelOutput:
+def run_clips(model: nn.Module, waveforms: Sequence[Tensor], **options: Any) -> BaseModelOutput:
     """Run a model that `take_clips` has made ready; gradients flow as for one clip at a time.
 
     Attention reads real frames alone, and the positional convolution sees zeros behind a clip's

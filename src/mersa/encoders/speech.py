@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, WhisperFeatureExtractor
 
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.encoders.base import Encoded, Modality, pad
+from mersa.encoders.finetune import masked_spans, save_tuned, to_tune
 from mersa.encoders.hub import commit_of, resolve
 from mersa.encoders.huggingface import (
     Precision,
@@ -98,7 +100,8 @@ class SpeechEncoder:
                 f"one of {', '.join(SPEECH_TYPES)}; choose such a model, or give this one as text "
                 "encoder"
             )
-        config = load_config(self._folder)
+        self._config: Any = load_config(self._folder)
+        config = self._config
         self._layer = check_layer(self.name, layer, config.num_hidden_layers)
         self._peak = peak
         self._normalize = self._reads_normalized(normalize)
@@ -142,15 +145,21 @@ class SpeechEncoder:
         """
         if self._kind == "whisper":
             return False  # every window has one length
+        return self._padding_shows(self._model)
+
+    def _padding_shows(self, model: PreTrainedModel) -> bool:
         generator = np.random.default_rng(0)
         clips = [
             generator.standard_normal(self._shortest + (frames - 1) * self._stride + frames)
             for frames in _PROBE_FRAMES
         ]
-        training = self._model.training
-        set_precision(self._model.eval(), torch.float32)  # type: ignore[no-untyped-call]
-        error = padding_error(self._run, [self._prepare(clip.astype(np.float32)) for clip in clips])
-        set_precision(self._model.train(training), self._dtype)  # as they were: rounded before
+        training = model.training
+        set_precision(model.eval(), torch.float32)  # type: ignore[no-untyped-call]
+        error = padding_error(
+            lambda batch: self._run(batch, model),
+            [self._prepare(clip.astype(np.float32)) for clip in clips],
+        )
+        set_precision(model.train(training), self._dtype)  # as they were: rounded before
         if error <= PADDING_TOLERANCE:
             return False
         _log.warning(
@@ -183,6 +192,63 @@ class SpeechEncoder:
         """Copy the model; `SpeechEncoder(folder)` with the same settings has one fingerprint."""
         copy_model(self._folder, folder)
 
+    def to_tune(
+        self, *, checkpointing: bool = False, spec_augment: bool = False
+    ) -> PreTrainedModel:
+        """Load the model once more, to be trained; see `Tunable`.
+
+        Its convolutions stay as they are, as in the field: Baevski et al., wav2vec 2.0, Sec. 4.4.
+
+        Raises:
+            EncoderError: If it is Whisper, or cannot do what is asked.
+        """
+        if self._kind == "whisper":
+            raise EncoderError(
+                f"encoder {self.name!r} is a Whisper, but of speech models only wav2vec 2.0, "
+                "HuBERT and WavLM can be tuned; choose one of these, or leave audio.weights at "
+                "frozen"
+            )
+        model = self._load()
+        model.config.apply_spec_augment = False
+        if "equal_lengths" not in vars(self):  # asked of this model, so that one is in memory
+            vars(self)["equal_lengths"] = self._padding_shows(model)
+        probe = [self.read(np.zeros(self._shortest, dtype=np.float32))]
+        model = to_tune(
+            self, model, probe, frozen=("feature_extractor.",), checkpointing=checkpointing
+        )
+        if spec_augment:
+            if not (self._config.mask_time_prob or self._config.mask_feature_prob):
+                raise EncoderError(
+                    f"audio.spec_augment is on, but the config.json of {self.name!r} masks nothing "
+                    "(mask_time_prob and mask_feature_prob are 0); leave audio.spec_augment off, "
+                    "or set one of them there"
+                )
+            model.config.apply_spec_augment = True
+            model.masked_spec_embed.requires_grad_(self._config.mask_time_prob > 0)
+        return model
+
+    def read(self, item: str | FloatArray) -> Tensor:
+        """Return what the model hears of a waveform, (samples,)."""
+        return torch.tensor(self._prepare(check_mono([item])[0]))
+
+    def count_frames(self, read: Tensor) -> int:
+        """Return how many frames the model makes of what it hears."""
+        return conv_length(len(read), self._config.conv_kernel, self._config.conv_stride)
+
+    def frames_of(self, model: nn.Module, batch: Sequence[Tensor]) -> list[Tensor]:
+        """Return the frames of clips with their gradients; see `Tunable`."""
+        if len({len(clip) for clip in batch}) > 1 and self.equal_lengths:
+            return [one for clip in batch for one in self.frames_of(model, [clip])]
+        counts = [self.count_frames(clip) for clip in batch]
+        with _full_precision(self.device), masked_spans(model, max(counts)):
+            answer: Any = run_clips(model, batch, output_hidden_states=True)
+        frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
+        return [one[:count] for one, count in zip(frames, counts, strict=True)]
+
+    def save_tuned(self, model: nn.Module, folder: Path) -> None:
+        """Write a trained model of `to_tune`, which `SpeechEncoder(folder)` then runs frozen."""
+        save_tuned(model, self._folder, folder, leave_out=self._lacking)
+
     def _prepare(self, waveform: FloatArray) -> FloatArray:
         waveform = set_peak(waveform, self._peak)
         if self._normalize and len(waveform):
@@ -193,7 +259,9 @@ class SpeechEncoder:
         return lengthen(waveform, self._shortest)
 
     @torch.inference_mode()
-    def _run(self, waveforms: Sequence[FloatArray]) -> Encoded:
+    def _run(
+        self, waveforms: Sequence[FloatArray], model: PreTrainedModel | None = None
+    ) -> Encoded:
         """Encode prepared waveforms of several lengths, padded, in one go."""
         # Padded on the way to the device, so that one copy takes them all.
         clips = pad_sequence([torch.tensor(one) for one in waveforms], batch_first=True)
@@ -201,7 +269,7 @@ class SpeechEncoder:
         lengths = [len(waveform) for waveform in waveforms]
         with _full_precision(self.device):
             answer = run_clips(
-                self._model,
+                model or self._model,
                 [clip[:length] for clip, length in zip(clips, lengths, strict=True)],
                 output_hidden_states=True,
             )
@@ -209,7 +277,7 @@ class SpeechEncoder:
         if len(set(lengths)) == 1:
             counts = np.full(len(frames), frames.shape[1])
         else:
-            config = self._model.config
+            config = self._config
             counts = np.array(
                 [conv_length(one, config.conv_kernel, config.conv_stride) for one in lengths]
             )
@@ -252,7 +320,10 @@ class SpeechEncoder:
 
     @cached_property
     def _model(self) -> PreTrainedModel:
-        model = load_model(self._folder, dtype=self._dtype)[0]
+        return self._load()
+
+    def _load(self) -> PreTrainedModel:
+        model, self._lacking = load_model(self._folder, dtype=self._dtype)
         if self._kind == "whisper":
             model = model.get_encoder()
         else:

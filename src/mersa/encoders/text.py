@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, Modality
+from mersa.encoders.finetune import save_tuned, to_tune
 from mersa.encoders.hub import commit_of, resolve
 from mersa.encoders.huggingface import (
     Precision,
@@ -214,38 +216,82 @@ class TextEncoder:
 
     def live_dropout(self) -> AbstractContextManager[None]:
         """Return a context in which dropout is live, so that no two answers are alike."""
-        return live_dropout(self._model[0])
+        return live_dropout(self._model)
 
     def save(self, folder: Path) -> None:
         """Copy the model; `TextEncoder(folder)` with the same settings has one fingerprint."""
         copy_model(self.folder, folder)
 
+    def to_tune(
+        self, *, checkpointing: bool = False, spec_augment: bool = False
+    ) -> PreTrainedModel:
+        """Load the model once more, to be trained; see `Tunable`.
+
+        Raises:
+            EncoderError: If it cannot do what is asked.
+        """
+        if spec_augment:
+            raise EncoderError(f"{self.name!r} reads words, but SpecAugment masks sound; leave it")
+        model, _ = self.load()
+        return to_tune(self, model, [self.read("a")], checkpointing=checkpointing)
+
+    def read(self, item: str | FloatArray) -> Tensor:
+        """Return the token ids of a text, (L,)."""
+        tokens = self._tokenizer(
+            fold_typography(str(item)), truncation=True, max_length=self.max_tokens
+        )
+        self._warn_of_cuts([len(tokens.encodings[0].overflowing) > 0])
+        return torch.tensor(tokens["input_ids"])
+
+    def count_frames(self, read: Tensor) -> int:
+        """Return how many frames the model computes for a text."""
+        return len(read)
+
+    def frames_of(self, model: nn.Module, batch: Sequence[Tensor]) -> list[Tensor]:
+        """Return the frames of texts with their gradients; see `Tunable`."""
+        lengths = [len(ids) for ids in batch]
+        ids = pad_sequence(
+            list(batch), batch_first=True, padding_value=int(self._tokenizer.pad_token_id)
+        )
+        places = torch.arange(ids.shape[1], device=ids.device)
+        mask = (places < torch.tensor(lengths, device=ids.device)[:, None]).long()  # (B, L)
+        frames = self._frames(model, ids, mask)
+        if self._output == "pooler":
+            return list(frames)
+        return [one[:length] for one, length in zip(frames, lengths, strict=True)]
+
+    def save_tuned(self, model: nn.Module, folder: Path) -> None:
+        """Write a trained model of `to_tune`, which `TextEncoder(folder)` then runs frozen."""
+        save_tuned(model, self.folder, folder, leave_out=self._lacking)
+
     @torch.inference_mode()
     def _run(self, ids: Tensor, mask: Tensor) -> Tensor:
-        model, lacking = self._model
+        return self._frames(self._model, ids, mask)
+
+    def _frames(self, model: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
         answer = model(ids, attention_mask=mask, output_hidden_states=True)
         if self._output == "frames":
             frames = take_layer(answer.last_hidden_state, answer.hidden_states, self._layer)
             return frames.float() * mask[..., None]  # (B, L, K * D)
         pooled: Tensor | None = getattr(answer, "pooler_output", None)
-        if pooled is None or any("pooler" in name for name in lacking):
+        if pooled is None or any("pooler" in name for name in self._lacking):
             real = mask[..., None].float()
             pooled = (answer.last_hidden_state.float() * real).sum(dim=1) / real.sum(dim=1)
         return pooled[:, None].float()  # (B, 1, D)
 
+    @cached_property
+    def _model(self) -> PreTrainedModel:
+        return self.load()[0]
+
     def load(self) -> tuple[PreTrainedModel, frozenset[str]]:
         """Load the model anew, on the encoder's device; as `huggingface.load_model`."""
-        model, lacking = load_model(self.folder, dtype=self._dtype)
+        model, self._lacking = load_model(self.folder, dtype=self._dtype)
         if len(self._tokenizer) > model.config.vocab_size:
             raise EncoderError(
                 f"the tokenizer in {str(self.folder)!r} has {len(self._tokenizer)} tokens, but "
                 f"the model knows {model.config.vocab_size}; save the model's own tokenizer there"
             )
-        return model.to(self.device), lacking  # type: ignore[arg-type]
-
-    @cached_property
-    def _model(self) -> tuple[PreTrainedModel, frozenset[str]]:
-        return self.load()
+        return model.to(self.device), self._lacking  # type: ignore[arg-type]
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:
