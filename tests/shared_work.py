@@ -5,7 +5,7 @@ from torch import nn
 
 from mersa import parallel, training
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, EncoderError, MersaError, StorageError
+from mersa.errors import ConfigError, EncoderError, MersaError, RunError, StorageError
 from mersa.networks import SelfAttentionFusion
 from mersa.training import fit, predict
 from test_training import AUDIO, LABELS, TEXT, Killed, features, kill_at, network
@@ -137,11 +137,29 @@ def mistakes(fabric):
         failure = ConfigError("too large") if fabric.global_rank else None
         parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))], failure)
 
+    def second_fails_between_steps():
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
+        if fabric.global_rank:
+            raise RunError("no state can be stored")
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
+
+    def second_fails_before_rows_are_gathered():
+        if fabric.global_rank:
+            raise RunError("no rows")
+        parallel.gather_rows(fabric, torch.zeros(2, 3))
+
     def both_fail():
         raise StorageError(f"disk {fabric.global_rank} is full")
 
     told = []
-    for block in (second_fails_alone, second_fails_at_the_end, second_fails_in_a_step, both_fail):
+    for block in (
+        second_fails_alone,
+        second_fails_at_the_end,
+        second_fails_in_a_step,
+        second_fails_between_steps,
+        second_fails_before_rows_are_gathered,
+        both_fail,
+    ):
         try:
             with parallel.together(fabric):
                 block()

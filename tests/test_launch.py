@@ -68,8 +68,8 @@ def test_folds_and_seeds_train_in_two_processes_however_started(
     mersa, words, small_corpus, quick_words, tmp_path
 ):
     several = ["train", small_corpus, *quick_words, "--set", "network.dropout=0"]
-    several += ["--protocol", "dialogue", "--seeds", "2", "--set", "train.epochs=1"]
-    mersa(*several, "--out", tmp_path / "one")
+    several += ["--protocol", "speaker", "--set", "data.folds=2", "--seeds", "2"]
+    assert mersa(*several, "--out", tmp_path / "one").code == 0
     devices = [] if words is TORCHRUN else ["--devices", "2"]
 
     ended = command(words, *several, "--out", tmp_path / "two", *devices)
@@ -77,10 +77,10 @@ def test_folds_and_seeds_train_in_two_processes_however_started(
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("validation, ") == 1
     assert names(tmp_path / "two") == names(tmp_path / "one")
-    for leaf in ("seed-0", "seed-1"):
+    for leaf in ("seed-0/fold-1", "seed-0/fold-2", "seed-1/fold-1", "seed-1/fold-2"):
         assert_same_run(tmp_path / "two" / leaf, tmp_path / "one" / leaf)
     again = mersa(*several, "--out", tmp_path / "two", "--devices", 2)
-    assert again.err.count("finished before") == 2
+    assert again.err.count("finished before") == 4
 
 
 @pytest.mark.parametrize("words", ["train", pytest.param("torchrun", marks=pytest.mark.slow)])

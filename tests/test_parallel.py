@@ -122,6 +122,8 @@ def test_a_mistake_in_one_process_is_raised_in_all(two):
         ("EncoderError", "no such encoder"),
         ("PermissionError", "[Errno 13] Permission denied: 'a/b'"),
         ("ConfigError", "too large"),
+        ("RunError", "no state can be stored"),
+        ("RunError", "no rows"),
     ]
     first, second = two["mistakes"]
 
