@@ -68,7 +68,7 @@ def draw_loss() -> "Figure":
     for axes in (left, right):
         axes.set(xlim=(-1, 1), xlabel="cosine similarity of anchor and pair")
         axes.axvline(0.5, color="0.75", linewidth=0.9, zorder=0)
-    left.text(0.52, 1.6e-4, "base (lambda) 0.5", fontsize=9)
+    left.text(0.52, 1.6e-4, "base 0.5", fontsize=9)
     left.text(-0.95, 45, "positive pair: more\nwhen it is unlike", fontsize=9, va="bottom")
     left.text(0.56, 0.02, "negative pair:\nmore when it\nis alike", fontsize=9, va="top")
     right.text(-0.95, 0.66, "pull on a positive pair", fontsize=9, color="0.35")
