@@ -105,8 +105,8 @@ class FeatureSet:
         ring = np.random.default_rng(seed).permutation(len(self))
         order = np.empty_like(ring)
         order[ring] = np.roll(ring, 1)  # each takes from the one before it, none from itself
-        text = reordered(self.text, order) if modality == "text" else self.text
-        audio = reordered(self.audio, order) if modality == "audio" else self.audio
+        text = reordered(self.text, order.tolist()) if modality == "text" else self.text
+        audio = reordered(self.audio, order.tolist()) if modality == "audio" else self.audio
         return FeatureSet(self.ids, text, audio, self.labels)
 
 
