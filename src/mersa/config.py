@@ -424,7 +424,8 @@ def _check_tuning(config: Config) -> None:
         if precision != "float32":
             raise ConfigError(
                 f"{modality}.precision is {precision!r}, but tuned weights are float32, since "
-                "steps of their rate are lost in less; leave it unset, or choose train.precision=bf16"
+                "steps of their rate are lost in less; leave it unset, or choose "
+                "train.precision=bf16"
             )
     if config.audio.spec_augment and "audio" not in config.tuned:
         raise ConfigError(
