@@ -13,7 +13,7 @@ FLOORS = [
     # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
     ["errors", "files", "tables", "emotions", "manifest", "progress"],
     # Recordings, and the folders that they come from.
-    ["audio", "corpora.toy", "corpora.table", "corpora.place"],
+    ["decoding", "audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
     ["corpora.ravdess", "corpora.emodb", "corpora.nemo", "corpora.cremad"],
     ["corpora.download", "corpora.meld_release", "corpora.meld_tables", "corpora.meld_clips"],
@@ -34,7 +34,9 @@ FLOORS = [
     ["batches", "bootstrap", "evaluation", "subgroups", "training", "card", "runs"],
     ["pooling", "comparison", "figures", "experiment", "report"],
     # Use.
-    ["recognize.recognizer", "recognize.formats"],
+    ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
+    ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
+    ["recognize.judging", "recognize.smoothing", "recognize.recognizer", "recognize.formats"],
     ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]

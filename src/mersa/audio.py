@@ -162,8 +162,8 @@ def check_samples(samples: FloatArray, rate: int, name: str, *, before: int = 0)
     if not finite.all():
         place = int(finite.argmin())
         raise AudioError(
-            f"{name} holds {samples[place]} at {(before + place) / rate:.3f} s, but every sample must "
-            "be a finite number; mend or replace the recording"
+            f"{name} holds {samples[place]} at {(before + place) / rate:.3f} s, but every sample "
+            "must be a finite number; mend or replace the recording"
         )
     largest = float(np.abs(samples).max())
     if largest > _LOUDEST:

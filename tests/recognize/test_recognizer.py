@@ -14,6 +14,7 @@ from mersa.audio import read_audio
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError
 from mersa.experiment import bundle, evaluate, train
 from mersa.recognize.recognizer import Recognizer
+from mersa.recognize.scoring import RunScorer
 
 sys.path.append(str(Path(__file__).parents[1] / "encoders"))
 folders = importlib.import_module("folders")
@@ -174,7 +175,7 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused():
 
 def test_runs_of_different_labels_do_not_answer_together(small_run, toy_run):
     with pytest.raises(RunError, match="have different labels; load runs of one label set"):
-        Recognizer([runs.load_run(small_run), runs.load_run(toy_run)])
+        RunScorer([runs.load_run(small_run), runs.load_run(toy_run)])
 
 
 def test_folds_answer_by_their_mean(small_corpus, quick, cache, tmp_path, clip):

@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 
-from mersa.recognize.recognizer import Prediction
+from mersa.recognize.prediction import Prediction
 
 Answer = tuple[str, Prediction]
 """The name of a recording and its answer."""
