@@ -36,8 +36,10 @@ FLOORS = [
     # Use.
     ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
-    ["recognize.judging", "recognize.smoothing", "recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.runs", "cli.use", "cli.app"],
+    ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
+    ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
+    ["recognize.outputs"],
+    ["cli.options", "cli.data", "cli.runs", "cli.predict", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -144,7 +144,7 @@ def check_samples(samples: FloatArray, rate: int, name: str, *, before: int = 0)
     """Refuse samples that are no sound.
 
     Args:
-        samples: At least one, (n,).
+        samples: At least one, (n,) or (n, channels).
         rate: Samples per second, in hertz.
         name: What messages call the recording.
         before: How many samples came before these.
@@ -160,10 +160,10 @@ def check_samples(samples: FloatArray, rate: int, name: str, *, before: int = 0)
         )
     finite = np.isfinite(samples)
     if not finite.all():
-        place = int(finite.argmin())
+        place, *channel = np.argwhere(~finite)[0].tolist()
         raise AudioError(
-            f"{name} holds {samples[place]} at {(before + place) / rate:.3f} s, but every sample "
-            "must be a finite number; mend or replace the recording"
+            f"{name} holds {samples[(place, *channel)]} at {(before + place) / rate:.3f} s, but "
+            "every sample must be a finite number; mend or replace the recording"
         )
     largest = float(np.abs(samples).max())
     if largest > _LOUDEST:

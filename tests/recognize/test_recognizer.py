@@ -125,7 +125,9 @@ def test_an_audio_model_hears_sound_alone(single, clip):
     recognizer = Recognizer.from_pretrained(single("audio"), device="cpu")
 
     assert recognizer.modalities == ("audio",)
-    assert recognizer.predict(clip, TEXT) == recognizer.predict(clip)
+    both, heard = recognizer.predict(clip, TEXT), recognizer.predict(clip)
+    assert (both.scores, both.modalities) == (heard.scores, ("audio",))
+    assert (both.segments[0].text, heard.segments[0].text) == (TEXT, "")
     with pytest.raises(ConfigError, match="reads audio, but nothing of it was given"):
         recognizer.predict(None, TEXT)
 
@@ -324,8 +326,11 @@ def _is_pickle(path):
 def test_a_recording_too_long_to_be_judged_as_a_whole_is_refused(toy_run):
     recognizer = Recognizer.from_pretrained(toy_run)
 
-    with pytest.raises(AudioError, match=r"301 s long, .* at most 300 s .*; cut it into utt"):
-        recognizer.predict(np.zeros(301 * 16_000, dtype=np.float32), sampling_rate=16_000)
+    for how in ({"segmentation": "whole"}, {"text": TEXT}):  # words without times are of the whole
+        with pytest.raises(AudioError, match=r"longer than 300 s, .* a whole; cut it into utter"):
+            recognizer.predict(
+                np.zeros(301 * 16_000, dtype=np.float32), sampling_rate=16_000, **how
+            )
 
 
 @pytest.mark.parametrize("name", ["config.toml", "parts.csv", "model.safetensors"])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mersa import __version__
-from mersa.cli import data, runs, use
+from mersa.cli import data, predict, runs, use
 from mersa.errors import MersaError
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ for _verb in (
     runs.evaluate,
     runs.compare,
     runs.report,
-    use.predict,
+    predict.predict,
     use.bundle,
 ):
     app.command()(_verb)

@@ -108,7 +108,7 @@ class Recognizer:
             return self._whole(None, known, None)
         by = segmentation.by
         with open_stream(audio, sampling_rate) as stream:
-            if by == "whole" or (by == "auto" and known and not known.cues):
+            if by == "whole" or (by == "auto" and known and not known.timed):
                 return self._whole(_all_of(stream), known, transcriber)
             if by == "auto":
                 if not segmentation.channels:
@@ -151,7 +151,7 @@ class Recognizer:
         on_seconds: OnSeconds | None,
     ) -> Prediction:
         self._check_given(stream is not None, words, transcriber)
-        if words and not words.cues:
+        if words and not words.timed:
             raise ConfigError(
                 "the words have no times, but segments need them; give .srt, .vtt or .json with "
                 "times, or judge the recording as a whole"
@@ -242,7 +242,7 @@ def _all_of(stream: Stream) -> FloatArray:
 
 
 def _by_cues(segmentation: Segmentation, words: Words | None) -> Segmentation:
-    if words is None:
+    if words is None or not words.cues:
         raise ConfigError(
             "segments by words need words with times; give .srt, .vtt or .json, or choose others"
         )

@@ -155,10 +155,12 @@ class FasterWhisper:
             audio,
             language=self._language,
             word_timestamps=True,
+            temperature=0.0,  # its other temperatures draw lots, and answers must stay the same
             condition_on_previous_text=False,  # pieces need not follow each other
         )
         return [
             Word(float(word.start), float(word.end), word.word.strip())
             for segment in segments
             for word in segment.words or ()
+            if word.word.strip()
         ]
