@@ -92,6 +92,20 @@ class Stretch:
         return round(self.start_s * rate), end
 
 
+def declared_s(path: Path) -> float | None:
+    """Return how long a recording says that it is, in seconds; None where it does not say."""
+    try:
+        with opened(path, None) as (file, name):
+            sound = _known_to_soundfile(file, thorough=False)
+            if sound is not None:
+                with sound:
+                    return float(sound.frames / sound.samplerate)
+            with _container(file, name) as container:
+                return container.duration / av.time_base if container.duration else None
+    except AudioError:
+        return None
+
+
 @contextmanager
 def opened(source: Source, name: str | None) -> Iterator[tuple[BinaryIO, str]]:
     """Give a seekable binary file at its beginning, not empty, and its name."""
@@ -204,7 +218,7 @@ def _refuse_cut_ogg(file: BinaryIO, size: int, name: str) -> None:
         raise AudioError(f"{name} is cut short: its Ogg stream has no end; {AGAIN}")
 
 
-def _known_to_soundfile(file: BinaryIO) -> sf.SoundFile | None:
+def _known_to_soundfile(file: BinaryIO, *, thorough: bool = True) -> sf.SoundFile | None:
     """Open by libsndfile, or return None where it does not know the format or the length."""
     file.seek(0)
     try:
@@ -213,7 +227,7 @@ def _known_to_soundfile(file: BinaryIO) -> sf.SoundFile | None:
         return None
     known = 0 < sound.frames < 1 << 48
     # Some whole 5.1 Opus files are too much for libsndfile, which shows only on reading them.
-    if known and sound.format == "OGG" and sound.channels > 2:
+    if thorough and known and sound.format == "OGG" and sound.channels > 2:
         try:
             while len(sound.read(_BLOCK, dtype="float32")):
                 pass

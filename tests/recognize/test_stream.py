@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from mersa.audio import read_audio
+from mersa.decoding import declared_s
 from mersa.errors import AudioError, ConfigError
 from mersa.recognize.stream import open_stream
 
@@ -98,3 +99,14 @@ def test_samples_need_their_rate():
         open_stream(sound(1.0, 8_000)),
     ):
         pass
+
+
+@pytest.mark.parametrize("kind", ["wav", "ogg", "mp3"])
+def test_a_recording_says_how_long_it_is(kind, tmp_path):
+    path = tmp_path / f"sound.{kind}"
+    soundfile.write(path, sound(9.0, 16_000), 16_000)
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+
+    assert declared_s(path) == pytest.approx(9.0, abs=0.1)
+    assert declared_s(tmp_path / "bad.wav") is None
+    assert declared_s(tmp_path / "absent.wav") is None

@@ -133,9 +133,8 @@ def _judge(
     failures: list[str] = []
     notes: dict[str, list[str]] = {}
     with progress_bars(quiet) as progress:
-        advance = progress.task("judging recordings")
-        answers = predict_many(recognizer, recordings, request)
-        for number, (recording, answer) in enumerate(answers, start=1):
+        answers = predict_many(recognizer, recordings, request, progress=progress)
+        for recording, answer in answers:
             if isinstance(answer, MersaError):
                 told = f"mersa predict: {_named(recording.name, answer)}"
                 if quiet:
@@ -147,7 +146,6 @@ def _judge(
                 sink.write(recording, answer)
                 for note in answer.notes:
                     notes.setdefault(note, []).append(recording.name)
-            advance(number, len(recordings))
     if not quiet:
         for note, names in notes.items():
             some = f"{len(names)} of {len(recordings)} recordings: " if len(recordings) > 1 else ""

@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from mersa.audio import SAMPLE_RATE, Source, read_audio
+from mersa.decoding import declared_s
 from mersa.errors import AudioError, MersaError
+from mersa.progress import Progress, Silent
 from mersa.recognize.inputs import STANDARD_INPUT, Recording
+from mersa.recognize.judging import OnSeconds
 from mersa.recognize.prediction import Prediction
 from mersa.recognize.recognizer import Recognizer
 from mersa.recognize.settings import Segmentation
 from mersa.recognize.transcribe import Transcriber
 from mersa.recognize.turns import read_turns
 from mersa.recognize.words import find_words
+
+_SHOWN_S = 120.0
+"""Seconds of a recording whose progress is shown."""
 
 _IN_MEMORY = 32 << 20  # bytes of standard input that are not put on disk
 
@@ -42,17 +48,31 @@ class Request:
 
 
 def predict_many(
-    recognizer: Recognizer, recordings: Sequence[Recording], request: Request
+    recognizer: Recognizer,
+    recordings: Sequence[Recording],
+    request: Request,
+    *,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[Recording, Prediction | MersaError]]:
     """Judge recordings in order; a user's mistake comes in the answer's place."""
-    for recording in recordings:
+    progress = progress or Silent()
+    advance = progress.task("judging recordings")
+    for number, recording in enumerate(recordings, start=1):
         try:
-            yield recording, predict_one(recognizer, recording, request)
+            on_seconds = _seconds_of(recording, progress)
+            yield recording, predict_one(recognizer, recording, request, on_seconds=on_seconds)
         except MersaError as error:
             yield recording, error
+        advance(number, len(recordings))
 
 
-def predict_one(recognizer: Recognizer, recording: Recording, request: Request) -> Prediction:
+def predict_one(
+    recognizer: Recognizer,
+    recording: Recording,
+    request: Request,
+    *,
+    on_seconds: OnSeconds | None = None,
+) -> Prediction:
     """Judge one recording.
 
     Raises:
@@ -83,7 +103,17 @@ def predict_one(recognizer: Recognizer, recording: Recording, request: Request) 
             segmentation=segmentation,
             words=words,
             transcriber=request.transcriber,
+            on_seconds=on_seconds,
         )
+
+
+def _seconds_of(recording: Recording, progress: Progress) -> OnSeconds | None:
+    """Show how far a recording of some length is, where it says how long it is."""
+    total = declared_s(recording.path) if recording.path and recording.path.is_file() else None
+    if not total or total < _SHOWN_S:
+        return None
+    advance = progress.task(f"seconds of {recording.name}")
+    return lambda seconds: advance(min(round(seconds), round(total)), round(total))
 
 
 def _with(segmentation: Segmentation, **changes: Any) -> Segmentation:
