@@ -36,14 +36,14 @@ _WORDS = {"median": 8.0, "mean": 11.5, "least": 1.0, "most": 98.0}
 _SECONDS = {"median": 3.58, "mean": 4.55, "least": 0.58, "most": 34.1}
 
 
-def arguments(description: str, **numbers: int) -> argparse.Namespace:
-    """Read the command line: `--quick`, `--threads`, and whole numbers by name and default."""
+def arguments(description: str, **values: int | str) -> argparse.Namespace:
+    """Read the command line: `--quick`, `--threads`, and numbers or texts by name and default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="tiny models and sizes: a trial")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--device", default="cpu", help="of encoders and networks")
-    for name, default in numbers.items():
-        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in values.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
 
 

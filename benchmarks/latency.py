@@ -38,6 +38,7 @@ from mersa.emotions import label_set
 from mersa.encoders.huggingface import quiet
 from mersa.paper import find_row
 from mersa.recognize.recognizer import Recognizer
+from mersa.recognize.scoring import RunScorer
 from mersa.runs import Run
 
 ROW = "III.8"
@@ -53,7 +54,7 @@ def main() -> None:
     waveforms = make_waveforms(lengths)
     with scratch() as folder:
         run = _run(folder, quick=asked.quick, device=asked.device)
-        recognizer = Recognizer([run], device=asked.device)
+        recognizer = Recognizer(RunScorer([run], device=asked.device))
         bare = _bare(folder, run, device=asked.device)
         taken = [
             in_turn(

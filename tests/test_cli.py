@@ -151,7 +151,7 @@ def test_the_whole_path(small_corpus, quick_words, cache_folder, mersa, tmp_path
     assert "has not been read" not in again.out
     assert (tmp_path / "report" / "report.md").is_file()
     assert json.loads(predicted.out)["audio"] == str(clips[0])
-    assert "so the sound alone was judged; give --text" in predicted.err
+    assert "so the sound alone was judged" in predicted.err
 
 
 def test_json_and_quiet(small_corpus, small_run, quick_words, cache_folder, mersa, tmp_path):
@@ -258,9 +258,10 @@ def test_one_bad_recording_among_several_is_reported(small_run, clips, bad, mers
     assert said.code == 1
     answers = [json.loads(line)["audio"] for line in said.out.splitlines()]
     assert answers == [str(clips[0]), str(clips[1])]
-    *reports, summary = said.err.splitlines()
+    *reports, note, summary = said.err.splitlines()
     assert len(reports) == 2
     assert all(line.startswith("mersa predict: ") for line in reports)
+    assert note == "2 of 4 recordings: no words were known, so the sound alone was judged"
     assert summary == f"failed: 2 of 4: {bad}, {absent}"
 
 
@@ -322,7 +323,7 @@ def test_an_empty_standard_input_is_a_mistake(small_run, mersa):
         (("RUN",), "nothing to judge; name a recording, or give --text"),
         (
             ("RUN", "CLIP", "CLIP", "--format", "srt"),
-            "format srt is a file for one recording, but 2 were given; give one at a time, or",
+            "format srt is a file for one recording, but 2 were given; give one at a time, ch",
         ),
         (("RUN", "CLIP", "CLIP", "CLIP", "--format", "audacity"), "recording, but 3 were given"),
         (("RUN", "--text", "so", "--format", "srt"), "one recording, but 0 were given"),

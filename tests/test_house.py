@@ -15,7 +15,7 @@ FLOORS = [
     # Several processes that share the work.
     ["parallel", "launch"],
     # Recordings, and the folders that they come from.
-    ["audio", "corpora.toy", "corpora.table", "corpora.place"],
+    ["decoding", "audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
     ["corpora.ravdess", "corpora.emodb", "corpora.nemo", "corpora.cremad"],
     ["corpora.download", "corpora.meld_release", "corpora.meld_tables", "corpora.meld_clips"],
@@ -54,9 +54,13 @@ FLOORS = [
     ["reproduce.loss_figure"],
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
-    ["recognize.recognizer", "recognize.formats"],
-    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce", "cli.use"],
-    ["cli.app"],
+    ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
+    ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
+    ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
+    ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
+    ["recognize.outputs"],
+    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
+    ["cli.predict", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -42,7 +42,7 @@ def test_csv_parses_back():
     rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](ANSWERS))))
 
     assert [row["audio"] for row in rows] == [NAME, NAME, "b.wav"]
-    assert list(rows[0])[5:] == ["sad", "anger"]
+    assert list(rows[0])[5:] == ["sad", "anger", "speaker", "channel", "text"]
     assert float(rows[1]["end_s"]) == pytest.approx(3723.0625, abs=1e-3)
     assert float(rows[2]["anger"]) == pytest.approx(1 / 3, abs=1e-6)
     assert [row["label"] for row in rows] == ["anger", "sad", "sad"]

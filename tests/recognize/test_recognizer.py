@@ -14,6 +14,7 @@ from mersa.audio import read_audio
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError
 from mersa.experiment import bundle, evaluate, train
 from mersa.recognize.recognizer import Recognizer
+from mersa.recognize.scoring import RunScorer
 
 sys.path.append(str(Path(__file__).parents[1] / "encoders"))
 folders = importlib.import_module("folders")
@@ -124,7 +125,9 @@ def test_an_audio_model_hears_sound_alone(single, clip):
     recognizer = Recognizer.from_pretrained(single("audio"), device="cpu")
 
     assert recognizer.modalities == ("audio",)
-    assert recognizer.predict(clip, TEXT) == recognizer.predict(clip)
+    both, heard = recognizer.predict(clip, TEXT), recognizer.predict(clip)
+    assert (both.scores, both.modalities) == (heard.scores, ("audio",))
+    assert (both.segments[0].text, heard.segments[0].text) == (TEXT, "")
     with pytest.raises(ConfigError, match="reads audio, but nothing of it was given"):
         recognizer.predict(None, TEXT)
 
@@ -174,7 +177,7 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused():
 
 def test_runs_of_different_labels_do_not_answer_together(small_run, toy_run):
     with pytest.raises(RunError, match="have different labels; load runs of one label set"):
-        Recognizer([runs.load_run(small_run), runs.load_run(toy_run)])
+        RunScorer([runs.load_run(small_run), runs.load_run(toy_run)])
 
 
 def test_folds_answer_by_their_mean(small_corpus, quick, cache, tmp_path, clip):
@@ -323,8 +326,11 @@ def _is_pickle(path):
 def test_a_recording_too_long_to_be_judged_as_a_whole_is_refused(toy_run):
     recognizer = Recognizer.from_pretrained(toy_run)
 
-    with pytest.raises(AudioError, match=r"301 s long, .* at most 300 s .*; cut it into utt"):
-        recognizer.predict(np.zeros(301 * 16_000, dtype=np.float32), sampling_rate=16_000)
+    for how in ({"segmentation": "whole"}, {"text": TEXT}):  # words without times are of the whole
+        with pytest.raises(AudioError, match=r"longer than 300 s, .* a whole; cut it into utter"):
+            recognizer.predict(
+                np.zeros(301 * 16_000, dtype=np.float32), sampling_rate=16_000, **how
+            )
 
 
 @pytest.mark.parametrize("name", ["config.toml", "parts.csv", "model.safetensors"])

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, reproduce, runs, space, use
+from mersa.cli import align, data, predict, reproduce, runs, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -35,7 +35,7 @@ for _verb in (
     runs.compare,
     runs.report,
     reproduce.reproduce,
-    use.predict,
+    predict.predict,
     use.bundle,
 ):
     app.command()(_verb)

@@ -1,76 +1,40 @@
-"""A trained run that answers for one recording at a time."""
+"""A model of emotions that answers for one recording at a time, short or long."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
-import torch
 
 from mersa import build, runs
-from mersa.audio import SAMPLE_RATE, FloatArray, Source, from_array, read_audio
-from mersa.batches import FeatureSet
+from mersa.audio import SAMPLE_RATE, FloatArray, Source
 from mersa.emotions import LabelSet
-from mersa.encoders.base import Encoder, missing
-from mersa.errors import AudioError, ConfigError, EncoderError, RunError, first_line
-from mersa.training import predict
-
-LONGEST_S = 300.0
-"""Seconds of the longest recording that is judged as a whole."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of a recording and its answer; times in seconds from the recording's start."""
-
-    start_s: float
-    end_s: float
-    label: str
-    scores: dict[str, float]
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one recording.
-
-    Attributes:
-        label: The most probable emotion.
-        scores: Probability of each emotion; they sum to 1.
-        confidence: The probability of `label`.
-        segments: The stretches that were judged, in order.
-        modalities: What was read: `text`, `audio` or both.
-    """
-
-    label: str
-    scores: dict[str, float]
-    confidence: float
-    segments: tuple[Segment, ...]
-    modalities: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the answer as plain values, for JSON."""
-        return asdict(self)
+from mersa.errors import AudioError, ConfigError, EncoderError, first_line
+from mersa.recognize.judging import OnSeconds, TextsOf, judge
+from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
+from mersa.recognize.prediction import Prediction as Prediction
+from mersa.recognize.scoring import RunScorer, Scorer
+from mersa.recognize.segments import LONGEST_S, Piece, cut, has_speech
+from mersa.recognize.settings import Segmentation, as_segmentation
+from mersa.recognize.smoothing import order, overall, overlay, smooth
+from mersa.recognize.stream import Stream, open_stream
+from mersa.recognize.transcribe import Hearing, Transcriber
+from mersa.recognize.words import Words, join, read_words, untimed
 
 
 class Recognizer:
-    """Tells the emotion of recordings by one trained run; folds and seeds answer by their mean.
+    """Tells the emotions of recordings.
 
     Example:
         recognizer = Recognizer.from_pretrained("runs/mine")
         recognizer.predict("call.wav", text="I have told you so").label
+
+    Args:
+        scorer: The model; see `from_pretrained` for a trained run.
     """
 
-    def __init__(self, members: Sequence[runs.Run], *, device: str = "cpu") -> None:
-        labels = {run.labels.labels for run in members}
-        if len(labels) != 1:
-            raise RunError(
-                "the runs to answer together have different labels; load runs of one label set"
-            )
-        self._members = tuple(members)
-        self._device = torch.device(device)
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> Self:
@@ -88,18 +52,18 @@ class Recognizer:
             folder = _fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
-        return cls([runs.load_run(leaf, device=device) for leaf in leaves], device=device)
+        members = [runs.load_run(leaf, device=device) for leaf in leaves]
+        return cls(RunScorer(members, device=device))
 
     @property
     def labels(self) -> LabelSet:
         """The emotions that it tells apart."""
-        return self._members[0].labels
+        return self._scorer.labels
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it reads: `text`, `audio` or both."""
-        first = self._members[0]
-        return tuple(name for name, one in (("text", first.text), ("audio", first.audio)) if one)
+        return self._scorer.modalities
 
     def predict(
         self,
@@ -107,82 +71,195 @@ class Recognizer:
         text: str | None = None,
         *,
         sampling_rate: int | None = None,
+        segmentation: Segmentation | str = "auto",
+        words: Words | Path | None = None,
+        transcriber: Transcriber | None = None,
+        on_seconds: OnSeconds | None = None,
     ) -> Prediction:
-        """Tell the emotion of one recording, of its words, or of both.
+        """Tell the emotions of one recording, of its words, or of both.
+
+        With `auto` a recording is judged as a whole if it is at most `longest_s` long and voice
+        activity finds speech in it, or if it comes with words without times; a longer one is
+        judged by the stretches of speech in it, or by the cues of `words` where the model reads
+        words alone.
 
         Args:
             audio: A path, bytes, a file object, or samples with `sampling_rate`; None if there is
                 no sound.
-            text: The words; None or blanks if they are not known.
+            text: The words of the whole recording; None or blanks if they are not known.
             sampling_rate: Hertz of an array.
+            segmentation: `auto`, `whole`, `speech`, `windows`, `words` (by the cues of `words`), or
+                settings that `make_segmentation` gives.
+            words: Words, or a file of them, in place of `text`.
+            transcriber: Hears the words where none are given.
+            on_seconds: Told how many seconds of the recording are judged.
 
         Raises:
-            AudioError: If the recording cannot be read.
-            ConfigError: If an array comes without its rate, or nothing is there that the run reads.
+            AudioError: If the recording cannot be read, or is too long to be judged as a whole.
+            ConfigError: If an array comes without its rate, nothing is there that the model reads,
+                or words do not go with the segmentation.
         """
-        if text is not None and not isinstance(text, str):
-            raise ConfigError(f"text is {text!r}, but the words of the recording were expected")
-        if sampling_rate is not None and not isinstance(sampling_rate, int):
-            raise ConfigError(f"sampling_rate is {sampling_rate!r}, but whole hertz were expected")
-        waveform = None if audio is None else _waveform(audio, sampling_rate)
-        if waveform is not None and len(waveform) > LONGEST_S * SAMPLE_RATE:
-            raise AudioError(
-                f"the recording is {len(waveform) / SAMPLE_RATE:.0f} s long, but it is judged as a "
-                f"whole and at most {LONGEST_S:.0f} s are taken; cut it into utterances"
+        _check_kinds(text, sampling_rate)
+        segmentation = as_segmentation(segmentation)
+        known = _known_words(text, words)
+        if audio is None:
+            if segmentation.by == "words":
+                return self._long(None, known, None, segmentation, on_seconds)
+            return self._whole(None, known, None)
+        by = segmentation.by
+        with open_stream(audio, sampling_rate) as stream:
+            if by == "whole" or (by == "auto" and known and not known.timed):
+                return self._whole(_all_of(stream), known, transcriber)
+            if by == "auto":
+                if not segmentation.channels:
+                    waveform = stream.whole(segmentation.longest_s)
+                    if waveform is not None:
+                        return self._short(waveform, known, transcriber, segmentation)
+                by = "words" if known and "audio" not in self.modalities else "speech"
+                segmentation = segmentation.model_copy(update={"by": by})
+            return self._long(stream, known, transcriber, segmentation, on_seconds)
+
+    def _short(
+        self,
+        waveform: FloatArray,
+        words: Words | None,
+        transcriber: Transcriber | None,
+        segmentation: Segmentation,
+    ) -> Prediction:
+        if words or "audio" not in self.modalities or has_speech(waveform, segmentation):
+            return self._whole(waveform, words, transcriber)
+        return self._answer([], "whole", words, transcriber, has_sound=True, note=NO_SPEECH)
+
+    def _whole(
+        self, waveform: FloatArray | None, words: Words | None, transcriber: Transcriber | None
+    ) -> Prediction:
+        self._check_given(waveform is not None, words, transcriber)
+        seconds = 0.0 if waveform is None else len(waveform) / SAMPLE_RATE
+        piece = Piece(0.0, seconds, waveform)
+        if words:
+            segments = judge([piece], self._scorer, lambda pieces: [words.text] * len(pieces))
+        else:
+            segments = judge([piece], self._scorer, _texts_of(words, transcriber))
+        return self._answer(segments, "whole", words, transcriber, has_sound=waveform is not None)
+
+    def _long(
+        self,
+        stream: Stream | None,
+        words: Words | None,
+        transcriber: Transcriber | None,
+        segmentation: Segmentation,
+        on_seconds: OnSeconds | None,
+    ) -> Prediction:
+        self._check_given(stream is not None, words, transcriber)
+        if words and not words.timed:
+            raise ConfigError(
+                "the words have no times, but segments need them; give .srt, .vtt or .json with "
+                "times, or judge the recording as a whole"
             )
-        words = (text or "").strip()
-        given = {"text": bool(words), "audio": waveform is not None}
-        used = tuple(name for name in self.modalities if given[name])
-        if not used:
+        by = segmentation.by
+        if by == "words":
+            segmentation = _by_cues(segmentation, words)
+        pieces: Iterable[Piece]
+        if stream is None:
+            pieces = (Piece(t.start_s, t.end_s, None, t.speaker) for t in segmentation.turns)
+        else:
+            pieces = cut(stream, segmentation)
+        texts_of = _texts_of(words, transcriber)
+        segments = judge(pieces, self._scorer, texts_of, on_seconds=on_seconds)
+        if by == "windows":
+            segments = overlay(segments, segmentation.windows.step_s, words or _heard(texts_of))
+        segments = smooth(sorted(segments, key=order), segmentation.smoothing)
+        note = "" if segments or by != "speech" else NO_SPEECH
+        has_sound = stream is not None
+        return self._answer(segments, by, words, transcriber, has_sound=has_sound, note=note)
+
+    def _answer(
+        self,
+        segments: Sequence[Segment],
+        by: str,
+        words: Words | None,
+        transcriber: Transcriber | None,
+        *,
+        has_sound: bool,
+        note: str = "",
+    ) -> Prediction:
+        scores = overall(segments)
+        label = max(scores, key=scores.__getitem__) if scores else None
+        has_words = any(one.text for one in segments)
+        notes = [note] if note else []
+        if segments and "text" in self.modalities and not has_words:
+            notes.append(WITHOUT_WORDS)
+        elif not segments and not note:
+            notes.append("no segment has words, and the model reads nothing else")
+        used = {"text": has_words, "audio": has_sound}
+        return Prediction(
+            label,
+            scores,
+            scores[label] if label else 0.0,
+            tuple(segments),
+            tuple(name for name in self.modalities if used[name]),
+            by,
+            words.source if words else transcriber.name if transcriber else "none",
+            tuple(notes),
+        )
+
+    def _check_given(
+        self, has_sound: bool, words: Words | None, transcriber: Transcriber | None
+    ) -> None:
+        given = {"text": bool(words or (transcriber and has_sound)), "audio": has_sound}
+        if not any(given[name] for name in self.modalities):
             raise ConfigError(
                 f"this model reads {' and '.join(self.modalities)}, but nothing of it was given; "
                 "give it"
             )
-        frames: dict[str, torch.Tensor] = {}
-        answers = [self._answer(run, words, waveform, frames) for run in self._members]
-        mean = np.mean(answers, axis=0)
-        scores = {label: float(p) for label, p in zip(self.labels.labels, mean, strict=True)}
-        label = max(scores, key=scores.__getitem__)
-        seconds = 0.0 if waveform is None else len(waveform) / SAMPLE_RATE
-        segment = Segment(0.0, seconds, label, scores, scores[label])
-        return Prediction(label, scores, scores[label], (segment,), used)
-
-    def _answer(
-        self,
-        run: runs.Run,
-        words: str,
-        waveform: FloatArray | None,
-        frames: dict[str, torch.Tensor],
-    ) -> npt.NDArray[np.float64]:
-        """Return the probabilities of one member, (C,); `frames` keeps what is encoded."""
-        text = _encoded(run.text, words or None, frames)
-        audio = _encoded(run.audio, waveform, frames)
-        features = FeatureSet(("",), (text,), (audio,), torch.tensor([-1]))
-        answer: npt.NDArray[np.float64] = predict(run.network, features, device=self._device)[0]
-        return answer
 
 
-def _encoded(
-    encoder: Encoder | None, item: str | FloatArray | None, frames: dict[str, torch.Tensor]
-) -> torch.Tensor:
-    if encoder is None:
-        return torch.from_numpy(missing(1))
-    if item is None:
-        return torch.from_numpy(missing(encoder.width * encoder.num_layers))
-    if encoder.fingerprint not in frames:
-        encoded = encoder.encode([item])  # type: ignore[arg-type]
-        frames[encoder.fingerprint] = torch.from_numpy(encoded.split()[0])
-    return frames[encoder.fingerprint]
+def _check_kinds(text: object, sampling_rate: object) -> None:
+    if text is not None and not isinstance(text, str):
+        raise ConfigError(f"text is {text!r}, but the words of the recording were expected")
+    if sampling_rate is not None and not isinstance(sampling_rate, int):
+        raise ConfigError(f"sampling_rate is {sampling_rate!r}, but whole hertz were expected")
 
 
-def _waveform(audio: Source | npt.NDArray[Any], sampling_rate: int | None) -> FloatArray:
-    if isinstance(audio, np.ndarray):
-        if sampling_rate is None:
-            raise ConfigError(
-                "an array of samples came without its rate; give sampling_rate in hertz"
-            )
-        return from_array(audio, sampling_rate)
-    return read_audio(audio)
+def _known_words(text: str | None, words: Words | str | Path | None) -> Words | None:
+    if text is not None and words is not None:
+        raise ConfigError("both text and words were given, but they are the same; give one of them")
+    if words is None:
+        words = untimed(text or "")
+    elif not isinstance(words, Words):
+        words = read_words(Path(words))
+    return words if words.text else None
+
+
+def _all_of(stream: Stream) -> FloatArray:
+    waveform = stream.whole(LONGEST_S)
+    if waveform is None:
+        raise AudioError(
+            f"{stream.name} is longer than {LONGEST_S:.0f} s, but it was to be judged as a whole; "
+            "cut it into utterances, or choose other segments (words then need times)"
+        )
+    return waveform
+
+
+def _by_cues(segmentation: Segmentation, words: Words | None) -> Segmentation:
+    if words is None or not words.cues:
+        raise ConfigError(
+            "segments by words need words with times; give .srt, .vtt or .json, or choose others"
+        )
+    return segmentation.model_copy(update={"by": "turns", "turns": words.cues, "channels": False})
+
+
+def _texts_of(words: Words | None, transcriber: Transcriber | None) -> TextsOf:
+    """Return what gives pieces their words."""
+    if words:
+        return lambda pieces: [join(words.within(p.start_s, p.end_s, p.speaker)) for p in pieces]
+    if transcriber:
+        return Hearing(transcriber)
+    return lambda pieces: [""] * len(pieces)
+
+
+def _heard(texts_of: TextsOf) -> Words | None:
+    return texts_of.words() if isinstance(texts_of, Hearing) else None
 
 
 def _fetch(name: str) -> Path:
