@@ -188,7 +188,7 @@ def check_exact(encoder, sizes, *, packed, absent=()):
 
     loss, gradients = loss_and_gradients(network, inputs, [range(len(sizes))], packed=packed)
 
-    wanted = reference(encoder, encoder._folder, network, inputs, contents, absent)
+    wanted = reference(encoder, encoder.folder, network, inputs, contents, absent)
     assert loss == pytest.approx(wanted[0], rel=1e-4)
     check_gradients(gradients, wanted[1])
 

@@ -91,16 +91,16 @@ class SpeechEncoder:
     ) -> None:
         check_peak(peak)
         self.name = str(name)
-        self._folder = resolve(self.name, revision=revision)
-        self.commit = commit_of(self._folder)
-        self._kind = read_config(self._folder)["model_type"]
+        self.folder = resolve(self.name, revision=revision)
+        self.commit = commit_of(self.folder)
+        self._kind = read_config(self.folder)["model_type"]
         if self._kind not in SPEECH_TYPES:
             raise EncoderError(
                 f"encoder {self.name!r} is a model of type {self._kind!r}, but a speech encoder is "
                 f"one of {', '.join(SPEECH_TYPES)}; choose such a model, or give this one as text "
                 "encoder"
             )
-        self._config: Any = load_config(self._folder)
+        self._config: Any = load_config(self.folder)
         config = self._config
         self._layer = check_layer(self.name, layer, config.num_hidden_layers)
         self._peak = peak
@@ -133,7 +133,7 @@ class SpeechEncoder:
             "normalize": self._normalize,
             "dtype": str(self._dtype).removeprefix("torch."),
         }
-        return content_hash(self._folder, settings)
+        return content_hash(self.folder, settings)
 
     @cached_property
     def equal_lengths(self) -> bool:
@@ -190,7 +190,7 @@ class SpeechEncoder:
 
     def save(self, folder: Path) -> None:
         """Copy the model; `SpeechEncoder(folder)` with the same settings has one fingerprint."""
-        copy_model(self._folder, folder)
+        copy_model(self.folder, folder)
 
     def to_tune(
         self, *, checkpointing: bool = False, spec_augment: bool = False
@@ -247,7 +247,7 @@ class SpeechEncoder:
 
     def save_tuned(self, model: nn.Module, folder: Path) -> None:
         """Write a trained model of `to_tune`, which `SpeechEncoder(folder)` then runs frozen."""
-        save_tuned(model, self._folder, folder, leave_out=self._lacking)
+        save_tuned(model, self.folder, folder, leave_out=self._lacking)
 
     def _prepare(self, waveform: FloatArray) -> FloatArray:
         waveform = set_peak(waveform, self._peak)
@@ -323,7 +323,7 @@ class SpeechEncoder:
         return self._load()
 
     def _load(self) -> PreTrainedModel:
-        model, self._lacking = load_model(self._folder, dtype=self._dtype)
+        model, self._lacking = load_model(self.folder, dtype=self._dtype)
         if self._kind == "whisper":
             model = model.get_encoder()
         else:
@@ -335,15 +335,15 @@ class SpeechEncoder:
 
     @cached_property
     def _mel(self) -> WhisperFeatureExtractor:
-        if not (self._folder / "preprocessor_config.json").is_file():
+        if not (self.folder / "preprocessor_config.json").is_file():
             raise EncoderError(
-                f"encoder {self.name!r} has no preprocessor_config.json in {str(self._folder)!r}; "
+                f"encoder {self.name!r} has no preprocessor_config.json in {str(self.folder)!r}; "
                 "save the feature extractor beside the model"
             )
-        return WhisperFeatureExtractor.from_pretrained(self._folder, local_files_only=True)
+        return WhisperFeatureExtractor.from_pretrained(self.folder, local_files_only=True)
 
     def _reads_normalized(self, normalize: bool | str) -> bool:
-        path = self._folder / "preprocessor_config.json"
+        path = self.folder / "preprocessor_config.json"
         preprocessor = read_json(path) if path.is_file() else None
         rate = SAMPLE_RATE if preprocessor is None else preprocessor.get("sampling_rate")
         if rate != SAMPLE_RATE:
@@ -359,7 +359,7 @@ class SpeechEncoder:
             )
         if preprocessor is None:
             raise EncoderError(
-                f"encoder {self.name!r} has no preprocessor_config.json in {str(self._folder)!r} "
+                f"encoder {self.name!r} has no preprocessor_config.json in {str(self.folder)!r} "
                 "to say whether clips are normalised; set normalize to true or false"
             )
         # The extractors' own defaults: wav2vec2's normalises, Whisper's does not.
