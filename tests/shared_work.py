@@ -30,8 +30,8 @@ def fitted(fabric, settings=STEPS, *, net=None, **more):
     steps = []
     add_up = parallel.sum_gradients
 
-    def recorded(fabric, parameters, failure=None):
-        add_up(fabric, parameters, failure)
+    def recorded(fabric, parameters):
+        add_up(fabric, parameters)
         steps.append([None if one.grad is None else one.grad.clone() for one in parameters])
 
     net = net or plain()
@@ -134,8 +134,9 @@ def mistakes(fabric):
             raise PermissionError(13, "Permission denied", "a/b")
 
     def second_fails_in_a_step():
-        failure = ConfigError("too large") if fabric.global_rank else None
-        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))], failure)
+        if fabric.global_rank:
+            raise ConfigError("too large")
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
 
     def second_fails_between_steps():
         parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])

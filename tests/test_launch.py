@@ -127,7 +127,7 @@ def test_under_torchrun_the_first_process_alone_answers(mersa, monkeypatch):
     for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     second = mersa("rows")
-    monkeypatch.setattr("mersa.cli.app._FIRST_TELLS_S", 0.0)
+    monkeypatch.setattr(sys.modules["mersa.cli.app"], "_FIRST_TELLS_S", 0.0)
     refused = mersa("train")
 
     assert "III.6" in first.out

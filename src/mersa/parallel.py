@@ -121,9 +121,7 @@ def together(fabric: Fabric | None) -> Iterator[None]:
         raise
 
 
-def sum_gradients(
-    fabric: Fabric | None, parameters: Iterable[nn.Parameter], failure: MersaError | None = None
-) -> None:
+def sum_gradients(fabric: Fabric | None, parameters: Iterable[nn.Parameter]) -> None:
     """Add up the gradients of all processes, in place, so that all hold the same.
 
     A parameter without a gradient counts as 0, and stays without one if it has none anywhere.
@@ -131,16 +129,10 @@ def sum_gradients(
     Args:
         fabric: The processes.
         parameters: The same in all, in the same order.
-        failure: What went wrong here while the gradients were computed.
-
-    Raises:
-        MersaError: In each process the failure of the first that has one, inside of `together`.
     """
     if not several(fabric):
-        if failure:
-            raise failure
         return
-    _meet(failure)
+    _meet()
     parameters = list(parameters)
     held = torch.tensor([one.grad is not None for one in parameters]).int()
     _sum(held)
