@@ -264,7 +264,7 @@ def check_names(kind: type[Settings], settings: Mapping[str, Any]) -> None:
     """
     names = tuple(setting_names(kind))
     for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and (value or name in kind.model_fields):
             given = [f"{name}.{key}" for key in value]
         else:
             given = [name]

@@ -41,7 +41,7 @@ def fitted(fabric, folder, miner):
     def recorded(fabric, parameters, failure=None):
         parameters = list(parameters)
         add_up(fabric, parameters, failure)
-        steps.append([None if one.grad is None else one.grad.clone() for one in parameters])
+        steps.append([None if one.grad is None else one.grad.numpy().copy() for one in parameters])
 
     parallel.sum_gradients = recorded
     try:

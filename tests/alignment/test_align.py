@@ -17,7 +17,7 @@ from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import apply_assignments
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError, EncoderError
-from mersa.experiment import bundle, evaluate, train
+from mersa.experiment import bundle, train
 from mersa.manifest import read_manifest
 from mersa.recognize.recognizer import Recognizer
 
@@ -133,7 +133,7 @@ def test_weights_that_the_checkpoint_lacks_are_not_written(small_corpus, setting
         small_corpus, settings(f"text.name={base}", "align.epochs=1"), tmp_path / "a", device="cpu"
     )
 
-    model, lacking = TextEncoder(str(tmp_path / "a")).load()
+    _, lacking = TextEncoder(str(tmp_path / "a")).load()
 
     assert {name.partition(".")[0] for name in lacking} == {"pooler"}
 
@@ -229,6 +229,19 @@ def test_a_mistake_leaves_nothing(assignments, kind, message, small_corpus, sett
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_validation_part_without_words_is_refused(own_corpus, settings, tmp_path):
+    text = own_corpus.read_text(encoding="utf-8")
+    for one in read_manifest(own_corpus):
+        if one.part == "validation":
+            text = text.replace(one.text, "")
+    own_corpus.write_text(text, encoding="utf-8")
+
+    with pytest.raises(AlignmentError, match="no utterance of the validation part has what"):
+        align(own_corpus, settings(), tmp_path / "a", device="cpu")
+
+    assert not (tmp_path / "a").exists()
+
+
 def test_an_encoder_without_a_tokenizer_is_refused(bert, small_corpus, settings, tmp_path):
     bare = Path(shutil.copytree(bert, tmp_path / "bare"))
     (bare / "vocab.txt").unlink()
@@ -269,8 +282,11 @@ def test_a_bundle_answers_without_the_folder(small_corpus, quick, cache, aligned
     [
         (["data.labels=iemocap-6"], r"was aligned on the labels anger, happy, sad, neutral, but"),
         (["data.labels=anger,happy,sad"], r"but the run tells anger, happy, sad apart"),
-        (["data.protocol=dialogue"], r"was aligned on other parts \(protocol 'official'"),
-        (["data.min_duration_s=1.2"], r"was aligned on other utterances, words"),
+        (
+            ["data.protocol=speaker", "data.folds=2"],
+            r"was aligned on other parts \(protocol 'official'",
+        ),
+        (["data.min_duration_s=2.0"], r"was aligned on other utterances, words"),
     ],
 )
 def test_a_run_on_other_labels_data_or_parts_is_refused(
@@ -302,13 +318,14 @@ def test_a_spoilt_folder_is_refused(spoil, message, small_corpus, quick, cache, 
 
 def test_folds_have_folders_of_their_own(small_corpus, quick, cache, settings, tmp_path):
     out = tmp_path / "folds"
+    folds = ("data.labels=happy,sad", "data.protocol=speaker", "data.folds=2")
     told = align(
         small_corpus,
-        settings("data.protocol=speaker", "data.folds=2", "align.epochs=1"),
+        settings(*folds, "align.epochs=1"),
         out,
         device="cpu",
     )
-    config = words_alone(quick, out, "data.protocol=speaker", "data.folds=2")
+    config = words_alone(quick, out, *folds)
 
     metrics = train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
 
@@ -319,7 +336,7 @@ def test_folds_have_folders_of_their_own(small_corpus, quick, cache, settings, t
     assert inner["name"] == str(out / "fold-2")
     with pytest.raises(AlignmentError, match="fold-1, fold-2, but the run has one fold alone"):
         train(small_corpus, words_alone(quick, out), tmp_path / "b", cache=cache, device="cpu")
-    alone = words_alone(quick, out / "fold-1", "data.protocol=speaker", "data.folds=2")
+    alone = words_alone(quick, out / "fold-1", *folds)
     with pytest.raises(AlignmentError, match="was aligned on other parts"):
         train(small_corpus, alone, tmp_path / "c", cache=cache, device="cpu")
 
@@ -354,9 +371,10 @@ def test_a_planted_leak_is_refused_and_else_stamped_into_all_that_is_made_from_i
     assert "aligned on all parts" in stored["leak"][0]
     assert "**LEAK: " in (run / "README.md").read_text(encoding="utf-8")
     report = mersa("report", run)
+    copy = shutil.copytree(run, tmp_path / "copy")
     assert "text LEAK" in report.out
     assert "LEAK: the text encoder was aligned on all parts" in report.out
-    assert "run (LEAK)" in mersa("compare", run, run, "--draws", "100").out
+    assert "run (LEAK)" in mersa("compare", run, copy, "--draws", "100").out
 
     again = tmp_path / "again"
     words = ["align", small_corpus, "--text", out, "--labels", "iemocap-4", "--out", again]

@@ -98,7 +98,7 @@ def test_each_text_of_a_class_comes_before_one_comes_again():
 
     times = Counter(row for batch in batches for row in batch)
     assert set(times) >= set(range(40, 48))
-    assert set(times[row] for row in range(40, 48)) == {3}
+    assert {times[row] for row in range(40, 48)} == {3}
     assert max(times[row] for row in range(40)) == 1
 
 

@@ -266,7 +266,7 @@ def test_answers_of_folds_are_pooled_and_measures_inside_them_averaged():
     alone = [space.measure(one) for one in spaces]
     assert (together.num, together.num_groups) == (70, 12)
     for name in PAIRWISE:
-        expected = np.mean([one.values[name] for one in alone])
+        expected = np.average([one.values[name] for one in alone], weights=[30, 40])
         assert together.values[name] == pytest.approx(expected)
     truth = np.concatenate([one.part.labels for one in spaces])
     units = [[geometry.unit(each.embeddings) for each in (one.train, one.part)] for one in spaces]
@@ -290,8 +290,27 @@ def test_folds_of_speakers_together_have_groups_enough():
 
     assert space.measure(spaces[0]).ci95["silhouette"] is None
     assert together.num_groups == 12
-    halves = [(high - low) / 2 for low, high in together.ci95.values()]
-    assert all(half > 0 for half in halves)
+    for name in MEASURES:
+        low, high = together.ci95[name]
+        assert low < together.values[name] < high
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_folds_of_one_speaker_each_differ_by_their_speakers(name):
+    """Nothing moves inside such a fold, but how much it counts does."""
+    spaces = [
+        Space(
+            points(0, 80), replace(points(fold + 1, 30 + fold), groups=(str(fold),) * (30 + fold))
+        )
+        for fold in range(9)
+    ]
+
+    found = space._scored(spaces, 50, 0)[name]
+
+    alone = np.array([space.measure(one, draws=2).values[name] for one in spaces])
+    sizes = np.array([30 + fold for fold in range(9)])
+    shares = (space.group_weights(9, 50, 0) - 1) * sizes / sizes.sum()
+    assert found.drawn == pytest.approx(found.value + shares @ (alone - found.value))
 
 
 def test_the_table_says_which_way_is_better_and_the_dictionary_has_every_number():

@@ -6,12 +6,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import __version__, build, launch, parallel
-from mersa.alignment import artefact, folder, project
+from mersa.alignment import artefact, folder, geometry, project
 from mersa.alignment.embedding import Embedder, Tokenizes, embed
 from mersa.alignment.fit import Fit, fit
 from mersa.alignment.sampling import Examples, check_batches, choose_examples
@@ -193,19 +194,20 @@ def _tune(
     if settings.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
     embedder = Embedder(model, settings.pooling)
-    if parallel.is_first(fabric):
-        folder.begin(leaf, config, again=again)
     parts = [
         [(one.text, one.emotion) for one in seen.part(part) if one.text.strip()]
         for part in LEARNABLE
     ]
+    measure = _Measure(encoder, parts, known.labels, settings.neighbours)
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
     result = fit(
         embedder,
         encoder,
         examples,
         settings,
         fabric=fabric,
-        measure=_Measure(encoder, parts, known.labels, settings.neighbours),
+        measure=measure,
         state=leaf / folder.STATE,
         name=str(leaf),
         progress=progress,
@@ -241,13 +243,13 @@ def _project(
     source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))
     plain = project.Projector(nn.Identity(), settings.pooling)
     raw = project.Frames(frames, width=projection.sizes[0], device=str(fabric.device))
-    if parallel.is_first(fabric):
-        folder.begin(leaf, config, again=again)
     parts = [
         [(held.key(one), one.emotion) for one in seen.part(part) if held.key(one) in frames]
         for part in LEARNABLE
     ]
     measure = _Measure(source, parts, known.labels, settings.neighbours)
+    if parallel.is_first(fabric):
+        folder.begin(leaf, config, again=again)
     result = fit(
         projector,
         source,
@@ -283,19 +285,28 @@ class _Measure:
         labels: LabelSet,
         neighbours: int,
     ) -> None:
+        for name, part in zip(LEARNABLE, parts, strict=True):
+            if not part:
+                raise AlignmentError(
+                    f"no utterance of the {name} part has what the encoder reads, but the space is "
+                    "judged by the neighbours of validation in train; choose another protocol"
+                )
         self._source = source
         self._keys = [[key for key, _ in part] for part in parts]
-        self._labels = [[labels.index(emotion) for _, emotion in part] for part in parts]
+        self._labels = [np.array([labels.index(emotion) for _, emotion in part]) for part in parts]
         self._neighbours = min(neighbours, len(parts[0]))
+        self._num_labels = len(labels.labels)
 
     def __call__(self, embedder: nn.Module) -> float:
-        from sklearn.metrics import balanced_accuracy_score
-        from sklearn.neighbors import KNeighborsClassifier
-
-        train, validation = (embed(embedder, self._source, keys) for keys in self._keys)
-        voters = KNeighborsClassifier(self._neighbours, metric="cosine")
-        answers = voters.fit(train, self._labels[0]).predict(validation)
-        return float(balanced_accuracy_score(self._labels[1], answers))
+        train, validation = (
+            geometry.unit(embed(embedder, self._source, keys)) for keys in self._keys
+        )
+        train_labels, truth = self._labels
+        answers = geometry.vote(
+            train, train_labels, validation, self._num_labels, count=self._neighbours
+        )
+        # Balanced over the labels that the validation part has, which may lack one.
+        return float(np.mean([(answers == label)[truth == label].mean() for label in set(truth)]))
 
 
 def _base(

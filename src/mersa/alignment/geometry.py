@@ -31,7 +31,14 @@ def unit(embeddings: Embeddings) -> Array:
     return directions
 
 
-def vote(index: Array, labels: IntArray, queries: Array, num_labels: int) -> IntArray:
+def vote(
+    index: Array,
+    labels: IntArray,
+    queries: Array,
+    num_labels: int,
+    *,
+    count: int = NUM_NEIGHBOURS,
+) -> IntArray:
     """Answer each query by its nearest neighbours, one vote each.
 
     Points as near as the last of them share what votes it leaves, so that the order of duplicates
@@ -40,11 +47,11 @@ def vote(index: Array, labels: IntArray, queries: Array, num_labels: int) -> Int
     answers = []
     for rows in _blocks(len(queries), len(index)):
         similarity = queries[rows] @ index.T  # (block, M)
-        last = np.partition(similarity, -NUM_NEIGHBOURS, axis=1)[:, -NUM_NEIGHBOURS]
+        last = np.partition(similarity, -count, axis=1)[:, -count]
         row, column = np.nonzero(similarity >= last[:, None] - _SAME)  # those, and ties
         nearer = similarity[row, column] > last[row] + _SAME
         num = len(similarity)
-        left = NUM_NEIGHBOURS - np.bincount(row, nearer, num)
+        left = count - np.bincount(row, nearer, num)
         share = left / np.bincount(row, ~nearer, num)
         place = row * num_labels + labels[column]
         votes = np.bincount(place, np.where(nearer, 1.0, share[row]), num * num_labels)

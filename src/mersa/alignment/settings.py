@@ -157,6 +157,7 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
             given = {**PROJECTION, **given}
         nested = {**nested, "align": given}
     config = validated(AlignConfig, nested)
+    _check_projection(config.align)
     for section, keys in _unread(config.align).items():
         settings = getattr(config, section)
         for key in keys:
@@ -165,7 +166,6 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
                 raise ConfigError(
                     f"{section}.{key} is {value!r}, but alignment does not read it; leave it unset"
                 )
-    _check_projection(config.align)
     if config.align.per_class and config.align.per_class > config.align.batch_size // 2:
         raise ConfigError(
             f"align.per_class is {config.align.per_class}, but a batch of "

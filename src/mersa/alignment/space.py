@@ -118,7 +118,8 @@ def measure(*spaces: Space, draws: int = DRAWS, seed: int = 0) -> Measures:
     """Measure a space on one part; the spaces of several folds are measured together.
 
     Answers of several folds are pooled before they are scored, as elsewhere; the measures inside a
-    part are the mean over the folds. A group that is in several folds is drawn in all of them.
+    part are the mean over the folds, by their utterances. A group that is in several folds is
+    drawn in all of them.
 
     Args:
         spaces: One, or one for each fold.
@@ -222,8 +223,16 @@ def _scored(spaces: Sequence[Space], draws: int, seed: int) -> dict[str, _Scored
             shift = bias(name, drawn[name], values[name])
             found[f"{kind}_{name}"] = _Scored(values[name], drawn[name], shift)
     for name in _INSIDE:
-        value = float(np.mean([one.inside[name][0] for one in looked]))
-        rows = np.concatenate([one.inside[name][1] for one in looked]) / len(looked)
+        # The mean over folds by their utterances, whose number moves with the weights too.
+        sizes = [len(one.part.labels) for one in spaces]
+        value = float(np.average([one.inside[name][0] for one in looked], weights=sizes))
+        rows = np.concatenate(
+            [
+                (size * derivative + inside - value) / sum(sizes)
+                for size, one in zip(sizes, looked, strict=True)
+                for inside, derivative in [one.inside[name]]
+            ]
+        )
         by_group = np.bincount(group, weights=rows, minlength=len(names))
         found[name] = _Scored(value, value + (weights - 1) @ by_group, 0.0)
     return {name: found[name] for name in MEASURES}
