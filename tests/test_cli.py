@@ -165,7 +165,7 @@ def test_json_and_quiet(small_corpus, small_run, quick_words, cache_folder, mers
 
     assert json.loads(trained.out) == json.loads((small_run / "metrics.json").read_text())
     assert json.loads(evaluated.out) == json.loads((out / "metrics.json").read_text())
-    assert [line["system"] for line in json.loads(reported.out)] == [
+    assert [line["system"] for line in json.loads(reported.out)["side_by_side"]] == [
         "always commonest",
         "mersa-cross",
     ]

@@ -44,7 +44,8 @@ FLOORS = [
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
-    ["report.side_by_side", "report.rows", "report.claims", "report.content", "report.sheets"],
+    ["report.side_by_side", "report.rows", "report.asked", "report.claims"],
+    ["report.content", "report.sheets"],
     ["report.formats", "report.style", "report.examples", "report.pictures", "report.page"],
     ["report.report"],
     # The paper by one command.

@@ -80,6 +80,32 @@ def test_tokens_are_counted_as_they_are_encoded(model):
     assert encoder.count_tokens(texts) == encoder.encode(texts).lengths.tolist()
 
 
+@pytest.mark.parametrize("text", [*TEXTS, "so " * 60, "don\u2019t go, unhappily!"])
+def test_every_frame_belongs_to_a_word(model, text):
+    encoder = TextEncoder(str(model[0]))
+
+    words = encoder.words(text)
+
+    assert sum(num for _, num in words) == encoder.encode([text]).lengths[0]
+    told = "".join(word for word, _ in words[1:-1])
+    assert "".join(fold_typography(text).split()).startswith(told)
+    assert len(told) > 0 or not text
+
+
+def test_pieces_of_a_word_are_one_word(bert):
+    encoder = TextEncoder(str(bert))
+    pieces = {word: len(encoder._tokenizer.tokenize(word)) for word in ("so", "sadly")}
+
+    assert encoder.words("so sadly") == [
+        ("[CLS]", 1),
+        ("so", pieces["so"]),
+        ("sadly", pieces["sadly"]),
+        ("[SEP]", 1),
+    ]
+    assert pieces["sadly"] > 1 == pieces["so"]
+    assert TextEncoder(str(bert), output="pooler").words("so what ") == [("so what", 1)]
+
+
 def test_a_pooled_batch_gives_what_one_text_at_a_time_gives(model):
     encoder = TextEncoder(str(model[0]), output="pooler")
 

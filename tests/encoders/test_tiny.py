@@ -53,6 +53,22 @@ def test_frames_are_cls_and_then_each_word():
     assert len(np.unique(turned, axis=0)) == 3
 
 
+@pytest.mark.parametrize("output", ["frames", "pooler"])
+@pytest.mark.parametrize("text", ["it IS; it?", "", "purple " * 600])
+def test_every_frame_belongs_to_a_word(output, text):
+    encoder = TinyText.learn(TEXTS, width=5, output=output)
+
+    words = encoder.words(text)
+
+    assert sum(num for _, num in words) == encoder.encode([text]).lengths[0]
+
+
+def test_words_are_told_as_they_are_read():
+    encoder = TinyText.learn(TEXTS, width=5)
+
+    assert encoder.words("it IS; it?") == [("[CLS]", 1), ("it", 1), ("is", 1), ("it", 1)]
+
+
 def test_unknown_words_share_one_vector():
     encoder = TinyText.learn(TEXTS)
 

@@ -5,7 +5,8 @@ from made_runs import aligned_from, make_run
 from mersa.comparison import compare, holm
 from mersa.evaluation import PRINTED_SCORES
 from mersa.paper import ROWS
-from mersa.report.claims import CLAIMS, MARGIN, answer_claims, printed_difference
+from mersa.report.asked import CLAIMS
+from mersa.report.claims import MARGIN, answer_claims, printed_difference
 from mersa.report.rows import read_entries
 
 ALIGNED = {"text": "aligned", "alignment": aligned_from()}

@@ -412,6 +412,18 @@ def test_content_is_read_without_writing(trained):
     assert list(tables["III"]) == ["III.1", "III.6"]
 
 
+def test_long_tables_are_parted_for_a_page_of_latex(made):
+    text = (made[0] / "report.tex").read_text()
+
+    captions = [line for line in text.splitlines() if line.startswith(r"\caption{The paper's cl")]
+
+    assert captions == [
+        r"\caption{The paper's claims.}",
+        *[r"\caption{The paper's claims (continued).}"] * 2,
+    ]
+    assert text.count("A difference is the mean over the pairs of rows") == 1
+
+
 @pytest.mark.parametrize(
     ("text", "latex"),
     [

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mersa.evaluation import PRINTED_SCORES
@@ -11,6 +12,8 @@ from mersa.report.sheets import Sheet
 from mersa.tables import aligned
 
 _SHORT = 14  # characters of a column of words that need not wrap
+_PROSE = 120  # characters of a cell from which rows are many lines high
+_ROWS, _ROWS_OF_PROSE = 9, 4  # that fit a page
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -103,7 +106,8 @@ def to_latex(content: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
         r"% \usepackage{booktabs,tabularx,pdflscape}",
     ]
     for sheet in sheets:
-        lines += ["", *_latex_table(sheet)]
+        for part in _parted(sheet):
+            lines += ["", *_latex_table(part)]
     return "\n".join(lines) + "\n"
 
 
@@ -111,6 +115,23 @@ def latex_escape(text: str) -> str:
     """Return text as LaTeX prints it as it stands."""
     escaped = "".join(_LATEX.get(character, character) for character in text)
     return re.sub(r'"([^"]*)"', r"``\1''", escaped)
+
+
+def _parted(sheet: Sheet) -> list[Sheet]:
+    """Part a sheet into such as fit a page, the notes beneath the last."""
+    longest = max(len(cell) for row in sheet.rows for cell in row)
+    most = _ROWS_OF_PROSE if longest > _PROSE else _ROWS
+    starts = range(0, len(sheet.rows), most)
+    return [
+        replace(
+            sheet,
+            name=f"{sheet.name}-{number}" if number > 1 else sheet.name,
+            title=f"{sheet.title} (continued)" if number > 1 else sheet.title,
+            rows=sheet.rows[start : start + most],
+            notes=sheet.notes if number == len(starts) else (),
+        )
+        for number, start in enumerate(starts, start=1)
+    ]
 
 
 def _latex_table(sheet: Sheet) -> list[str]:

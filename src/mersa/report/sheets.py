@@ -40,7 +40,7 @@ def sheets(content: Mapping[str, Any]) -> list[Sheet]:
     """Return all tables of a report, in the order in which they stand."""
     told = [_beside(content["side_by_side"])] if content["side_by_side"] else []
     told += [_claims(content["claims"])] if content["claims"] else []
-    told += [_measures(content["claims"])] if content["claims"] else []
+    told += [_measures(content["claims"])] if any(one["pairs"] for one in content["claims"]) else []
     told += [_corpus(one) for one in content["corpora"]]
     for table in content["tables"]:
         told += [_scores(table), _differences(table)]
