@@ -41,9 +41,10 @@ SETTINGS = (
     "train.patience=12",
     "train.learning_rate=0.001",
     "network.fusion_width=32",
-    "align.epochs=6",
-    "align.patience=6",
-    "align.learning_rate=0.001",
+    "align.epochs=15",
+    "align.patience=15",
+    "align.learning_rate=0.0003",
+    "align.pooling=mean",
 )
 """Settings of a rehearsal, in place of the defaults."""
 
@@ -81,6 +82,7 @@ def _write_bert(words: Iterable[str], folder: Path) -> None:
         num_attention_heads=4,
         intermediate_size=128,
         max_position_embeddings=_LONGEST,
+        initializer_range=0.05,  # with 0.02 all texts lie in one place
     )
     _save(lambda: BertModel(config), folder)
     (folder / "vocab.txt").write_text("\n".join(entries) + "\n", encoding="utf-8")
