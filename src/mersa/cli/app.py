@@ -40,7 +40,7 @@ for _verb in (
 ):
     app.command()(_verb)
 
-_SHARED = {"encode", "train"}
+_SHARED = {"align", "encode", "train"}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 _FIRST_TELLS_S = 5.0
 """How long the other processes wait before they end, since torchrun then ends the first as well."""
