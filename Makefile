@@ -53,14 +53,14 @@ endef
 TO_CACHE := --cache $(RUN)/cache --quiet > /dev/null
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
 
 slow: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n auto -m slow
 
 # The part of the slow tests that every change must pass.
 slow-fixed: $(VENV)/installed
-	$(BIN)/python -m pytest -q -m slow $(SLOW_FIXED)
+	$(BIN)/python -m pytest -q -n auto -m slow $(SLOW_FIXED)
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
