@@ -1,14 +1,14 @@
 """What the tests of several processes run, in one process and in each of two workers."""
 
 import torch
-from test_training import AUDIO, LABELS, TEXT, Killed, features, kill_at, network
 from torch import nn
 
 from mersa import parallel, training
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, EncoderError, MersaError, StorageError
+from mersa.errors import ConfigError, EncoderError, MersaError, RunError, StorageError
 from mersa.networks import SelfAttentionFusion
 from mersa.training import fit, predict
+from test_training import AUDIO, LABELS, TEXT, Killed, features, kill_at, network
 
 STEPS = TrainSettings(epochs=2, batch_size=7, seed=3, class_weights=True, label_smoothing=0.1)
 TRAIN, VALIDATION = features(22), features(15, seed=1)
@@ -30,8 +30,8 @@ def fitted(fabric, settings=STEPS, *, net=None, **more):
     steps = []
     add_up = parallel.sum_gradients
 
-    def recorded(fabric, parameters, failure=None):
-        add_up(fabric, parameters, failure)
+    def recorded(fabric, parameters):
+        add_up(fabric, parameters)
         steps.append([None if one.grad is None else one.grad.clone() for one in parameters])
 
     net = net or plain()
@@ -134,14 +134,33 @@ def mistakes(fabric):
             raise PermissionError(13, "Permission denied", "a/b")
 
     def second_fails_in_a_step():
-        failure = ConfigError("too large") if fabric.global_rank else None
-        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))], failure)
+        if fabric.global_rank:
+            raise ConfigError("too large")
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
+
+    def second_fails_between_steps():
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
+        if fabric.global_rank:
+            raise RunError("no state can be stored")
+        parallel.sum_gradients(fabric, [nn.Parameter(torch.zeros(1))])
+
+    def second_fails_before_rows_are_gathered():
+        if fabric.global_rank:
+            raise RunError("no rows")
+        parallel.gather_rows(fabric, torch.zeros(2, 3))
 
     def both_fail():
         raise StorageError(f"disk {fabric.global_rank} is full")
 
     told = []
-    for block in (second_fails_alone, second_fails_at_the_end, second_fails_in_a_step, both_fail):
+    for block in (
+        second_fails_alone,
+        second_fails_at_the_end,
+        second_fails_in_a_step,
+        second_fails_between_steps,
+        second_fails_before_rows_are_gathered,
+        both_fail,
+    ):
         try:
             with parallel.together(fabric):
                 block()

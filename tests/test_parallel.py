@@ -5,10 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
-import shared_work
 import torch
 from lightning_fabric import Fabric
 
+import shared_work
 from mersa import parallel
 from mersa.errors import ConfigError, MissingExtraError, RunError, StorageError
 from mersa.launch import launch, num_to_start
@@ -49,9 +49,9 @@ def one(alone):
     return shared_work.fitted(alone)
 
 
-def furthest(found, expected):
+def furthest(found, expected, *, floor=0.0):
     """The largest difference over the largest number."""
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=floor))
 
 
 @pytest.mark.parametrize("name", ["plain", "budgets", "memory"])
@@ -60,13 +60,15 @@ def test_two_processes_find_the_gradients_of_one_in_each_step(two, one, name):
 
     assert len(first) == len(second) == len(one["steps"]) == 8
     for step, other, expected in zip(first, second, one["steps"], strict=True):
+        largest = max(float(wanted.abs().max()) for wanted in expected if wanted is not None)
         for mine, theirs, wanted in zip(step, other, expected, strict=True):
             if wanted is None:
                 assert mine is None
                 assert theirs is None
             else:
                 assert torch.equal(mine, theirs)
-                assert furthest(mine, wanted) < 1e-5
+                # A bias of the keys has the gradient 0 but for rounding.
+                assert furthest(mine, wanted, floor=1e-4 * largest) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["plain", "budgets", "memory"])
@@ -120,6 +122,8 @@ def test_a_mistake_in_one_process_is_raised_in_all(two):
         ("EncoderError", "no such encoder"),
         ("PermissionError", "[Errno 13] Permission denied: 'a/b'"),
         ("ConfigError", "too large"),
+        ("RunError", "no state can be stored"),
+        ("RunError", "no rows"),
     ]
     first, second = two["mistakes"]
 
@@ -151,7 +155,7 @@ def test_a_killed_process_ends_the_others_and_is_named(rank):
 
 @pytest.mark.slow
 def test_a_fault_of_ours_in_one_process_keeps_its_traceback():
-    with pytest.raises(Exception, match="in faulty\n.*\n?.*KeyError: 'a fault'"):
+    with pytest.raises(Exception, match=r"in faulty\n.*\n?.*KeyError: 'a fault'"):
         launch(shared_work.faulty, 2, progress=Silent(), arguments={})
 
 

@@ -149,6 +149,9 @@ def _train(
         if not again:
             for leaf, seeded, fold in leaves:
                 runs.check_same(leaf, seeded, fold.parts, data_sha256=digest)
+        if parallel.several(fabric):
+            count = fabric.world_size
+            progress.say(f"{count} processes share each step; each draws its own dropout")
         leaked = {fold.name: leaks(selection.utterances, fold) for fold in folds}
         _tell(config, selection, folds, list(leaked.values()), progress)
         for number, (leaf, seeded, fold) in enumerate(leaves, start=1):
@@ -455,6 +458,7 @@ def _train_leaf(
         "protocol": config.data.protocol,
         "parts_sha256": seen.fold.sha256(),
         "seed": config.train.seed,
+        "processes": fabric.world_size,  # since each draws its own dropout
         "labels": list(labels.labels),
         "refit": config.train.refit,
         "trainable_parameters": num_trainable(network),

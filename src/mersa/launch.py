@@ -8,6 +8,7 @@ started here.
 import logging
 import multiprocessing
 import os
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
@@ -175,11 +176,15 @@ def _work(
     except (MersaError, OSError) as error:
         outcome = error
     if rank == 0:
-        sender.send(("outcome", outcome))
+        _tell(sender, "outcome", outcome)
     leave()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)  # taking the interpreter apart takes seconds, in which the caller would wait
+
+
+def _tell(sender: "Connection[Any, Any]", *what: Any) -> None:
+    sender.send_bytes(pickle.dumps(what))  # whole, since the worker may end before it is read
 
 
 class _Telling:
@@ -190,12 +195,12 @@ class _Telling:
         self._num_tasks = 0
 
     def say(self, sentence: str) -> None:
-        self._sender.send(("say", sentence))
+        _tell(self._sender, "say", sentence)
 
     def task(self, name: str) -> OnProgress:
         number, self._num_tasks = self._num_tasks, self._num_tasks + 1
-        self._sender.send(("task", name))
-        return lambda done, total: self._sender.send(("count", number, done, total))
+        _tell(self._sender, "task", name)
+        return lambda done, total: _tell(self._sender, "count", number, done, total)
 
 
 class _Heard:
@@ -209,7 +214,7 @@ class _Heard:
     def listen(self, receiver: "Connection[Any, Any]") -> None:
         try:
             while receiver.poll():
-                self._take(*receiver.recv())
+                self._take(*pickle.loads(receiver.recv_bytes()))
         except EOFError:  # the worker ended; how, tells its exit code
             return
 

@@ -1,9 +1,9 @@
 """Processes that share one piece of work: how they join, agree, add up and fail together.
 
-Each process runs the same function and takes its share. What they tell each other in Python
-objects (`gather`) also carries the mistakes of a user, so that whatever the others wait for, they
-hear of it there, and all end with the same error. All functions here take the `Fabric` that `join`
-gives; where it is None, or one process works alone, they do nothing.
+Each process runs the same function and takes its share. Whenever they meet they first ask whether
+one of them met with a user's mistake (`_meet`). So whatever the others wait for, they hear of it
+there, and all end with the same error. All functions here take the `Fabric` that `join` gives;
+where it is None, or one process works alone, they do nothing.
 """
 
 import atexit
@@ -94,7 +94,10 @@ def share(fabric: Fabric | None, things: Sequence[T]) -> Sequence[T]:
 
 def gather(fabric: Fabric | None, value: T) -> list[T]:
     """Return the values of all processes, by rank; each waits for the last."""
-    return _exchange(None, value) if several(fabric) else [value]
+    if not several(fabric):
+        return [value]
+    _meet()
+    return _objects(value)
 
 
 @contextmanager
@@ -109,18 +112,16 @@ def together(fabric: Fabric | None) -> Iterator[None]:
         return
     try:
         yield
-        _exchange(None, None)
+        _meet()
     except _ToldError as told:
         raise told.failure from None
     except (MersaError, OSError) as failure:
         with suppress(_ToldError):
-            _exchange(failure, None)
+            _meet(failure)
         raise
 
 
-def sum_gradients(
-    fabric: Fabric | None, parameters: Iterable[nn.Parameter], failure: MersaError | None = None
-) -> None:
+def sum_gradients(fabric: Fabric | None, parameters: Iterable[nn.Parameter]) -> None:
     """Add up the gradients of all processes, in place, so that all hold the same.
 
     A parameter without a gradient counts as 0, and stays without one if it has none anywhere.
@@ -128,23 +129,15 @@ def sum_gradients(
     Args:
         fabric: The processes.
         parameters: The same in all, in the same order.
-        failure: What went wrong here while the gradients were computed.
-
-    Raises:
-        MersaError: In each process the failure of the first that has one, inside of `together`.
     """
     if not several(fabric):
-        if failure:
-            raise failure
         return
+    _meet()
     parameters = list(parameters)
-    marks = torch.tensor([failure is not None, *(one.grad is not None for one in parameters)]).int()
-    _sum(marks)
-    failed, *held = marks.tolist()
-    if failed:
-        _exchange(failure, None)
+    held = torch.tensor([one.grad is not None for one in parameters]).int()
+    _sum(held)
     with torch.no_grad():
-        wanted = [one for one, count in zip(parameters, held, strict=True) if count]
+        wanted = [one for one, count in zip(parameters, held.tolist(), strict=True) if count]
         for bucket in _buckets(wanted):
             grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in bucket]
             flat = torch.cat([grad.flatten() for grad in grads])
@@ -202,15 +195,21 @@ class _ToldError(Exception):
         self.failure = failure
 
 
-def _exchange(failure: Exception | None, value: T) -> list[T]:
-    """Tell the others an error or a value, and return the values of all, by rank."""
-    answers: list[tuple[Exception | None, T]] = [(None, value)] * distributed.get_world_size()
+def _meet(failure: Exception | None = None) -> None:
+    """Wait for the others, and raise what went wrong in the first process where anything did."""
+    failed = torch.tensor([failure is not None]).int()
+    _sum(failed)
+    if failed:
+        told = next(one for one in _objects(failure) if one is not None)
+        raise _ToldError(told)
+
+
+def _objects(value: T) -> list[T]:
+    """Return the values of all processes, by rank."""
+    values = [value] * distributed.get_world_size()
     with _reaching_the_others():
-        distributed.all_gather_object(answers, (failure, value))
-    for told, _ in answers:
-        if told is not None:
-            raise _ToldError(told)
-    return [answer for _, answer in answers]
+        distributed.all_gather_object(values, value)
+    return values
 
 
 def _sum(tensor: Tensor) -> None:

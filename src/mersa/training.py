@@ -29,7 +29,7 @@ from mersa import parallel
 from mersa.batches import FeatureSet, epoch_rows, num_frames, parts_of_batch, sorted_batches
 from mersa.bootstrap import Array
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, MersaError, RunError, first_line
+from mersa.errors import ConfigError, RunError, first_line
 from mersa.evaluation import quick_scores
 from mersa.files import write_whole
 from mersa.progress import OnProgress
@@ -207,15 +207,11 @@ def _train_epoch(
     real = held = 0
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     for rows in epoch_rows(train, settings.batch_size, seed=_epoch_seed(settings.seed, epoch)):
-        failure: MersaError | None = None
-        try:
-            losses, parts = _add_gradients(
-                model, optimizer, train, rows, settings, weights, fabric, budget
-            )
-            total += losses
-        except MersaError as error:
-            failure, parts = error, []
-        parallel.sum_gradients(fabric, parameters, failure)
+        losses, parts = _add_gradients(
+            model, optimizer, train, rows, settings, weights, fabric, budget
+        )
+        total += losses
+        parallel.sum_gradients(fabric, parameters)
         if settings.clip_norm:
             fabric.clip_gradients(  # what is not finite shows in the loss, and is told there
                 model, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False
