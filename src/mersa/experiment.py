@@ -35,6 +35,7 @@ from mersa.encoders.budget import Item
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, score
+from mersa.files import write_json, write_text
 from mersa.folds import Fold, leaks
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
@@ -595,7 +596,7 @@ def _evaluate_elsewhere(
     }
     runs.write_predictions(place, answered)
     _tell_more(place, answered, {one.id: one for one in manifest}, columns)
-    runs.write_json(place / "metrics.json", metrics)
+    write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
 
@@ -630,14 +631,14 @@ def _tell_more(
 ) -> None:
     """Write scores by subgroup and the figures of a test part."""
     groups = as_dicts(by_subgroup(answered, by_id, columns))
-    runs.write_json(place / "subgroups.json", {"subgroups": groups})
+    write_json(place / "subgroups.json", {"subgroups": groups})
     figures.reliability(answered, place / "figures" / "reliability.png")
     figures.confusion(answered, place / "figures" / "confusion.png")
 
 
 def _finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
-    runs.write_text(leaf / "README.md", model_card(runs.load_config(leaf), metrics))
-    runs.write_json(leaf / "metrics.json", metrics)
+    write_text(leaf / "README.md", model_card(runs.load_config(leaf), metrics))
+    write_json(leaf / "metrics.json", metrics)
 
 
 def _predictions(

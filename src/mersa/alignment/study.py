@@ -21,11 +21,11 @@ from mersa.emotions import label_set
 from mersa.encoders.base import Derived, Encoder
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import AlignmentError, ConfigError
+from mersa.files import write_json, write_text
 from mersa.folds import Fold, natural_key
 from mersa.manifest import PARTS, Manifest, read_manifest
 from mersa.progress import Progress, Silent
 from mersa.protocols import cut
-from mersa.runs import write_json, write_text
 from mersa.selection import Selection, data_sha256, select
 
 READ = ("validation", "test")

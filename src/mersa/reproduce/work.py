@@ -10,6 +10,7 @@ from mersa.batches import audio_items, encode, text_items
 from mersa.corpora.place import count_table, place
 from mersa.encoders.cache import FeatureCache
 from mersa.experiment import evaluate, train
+from mersa.files import write_json, write_text
 from mersa.manifest import Manifest, read_manifest
 from mersa.paper import ROWS
 from mersa.paper_tables import beside_table
@@ -26,7 +27,6 @@ from mersa.reproduce.request import (
     rows_of,
 )
 from mersa.reproduce.survey import align_config, corpus_selection, notes, row_config
-from mersa.runs import write_json, write_text
 
 FIGURE2 = (
     "Fig. 2, drawn from Eq. (1): exponentials and weights of pairs by their similarity, for three "
