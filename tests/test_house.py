@@ -12,8 +12,8 @@ SRC = Path(__file__).parents[1] / "src" / "mersa"
 FLOORS = [
     # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
     ["errors", "files", "memory", "tables", "emotions", "manifest", "progress"],
-    # Several processes that share the work.
-    ["parallel", "launch"],
+    # Several processes that share the work, and the state from which killed work goes on.
+    ["parallel", "launch", "checkpoint"],
     # Recordings, and the folders that they come from.
     ["decoding", "audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
