@@ -32,7 +32,7 @@ FLOORS = [
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["packed", "networks", "paper_tables", "config", "paper", "build"],
+    ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
     # Frames of a corpus, and scores.
     ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups"],
     # Self-alignment of an encoder, before fusion, and how good its space is.

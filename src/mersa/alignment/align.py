@@ -17,7 +17,8 @@ from mersa.alignment.embedding import Embedder, Tokenizes, embed
 from mersa.alignment.fit import Fit, fit
 from mersa.alignment.sampling import Examples, check_batches, choose_examples
 from mersa.alignment.settings import AlignConfig
-from mersa.emotions import LabelSet, label_set
+from mersa.cutting import cut_corpus
+from mersa.emotions import LabelSet
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError
@@ -25,16 +26,13 @@ from mersa.files import one_process
 from mersa.folds import Fold
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.progress import Progress
-from mersa.protocols import choose, cut
 from mersa.selection import (
     LEARNABLE,
     Learnable,
     Selection,
-    check_fold,
     counts_text,
     data_sha256,
     learnable,
-    select,
 )
 
 _VERSIONED = ("torch", "transformers", "pytorch-metric-learning", "lightning-fabric")
@@ -99,26 +97,10 @@ def _align(
 ) -> dict[str, Any]:
     first = parallel.is_first(fabric)
     manifest = read_manifest(manifest_path)
-    labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
-    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
-    if selection.left_out:
-        progress.say(f"left out: {counts_text(selection.left_out)}")
-    if config.data.protocol == "auto":
-        protocol = choose(selection.utterances)
-        config = config.model_copy(
-            update={"data": config.data.model_copy(update={"protocol": protocol})}
-        )
-        progress.say(f"protocol {protocol}, chosen by the columns of the manifest")
-    folds = cut(
-        selection.utterances,
-        config.data.protocol,
-        seed=config.data.seed,
-        folds=config.data.folds,
-        validation_share=config.data.validation_share,
-        validation_group=config.data.validation_group,
-    )
-    for fold in folds:
-        check_fold(fold, selection)
+    corpus = cut_corpus(manifest, config.data, progress)
+    selection, folds = corpus.selection, corpus.folds
+    config = config.model_copy(update={"data": corpus.data})
+    digest = data_sha256(selection.utterances)
     leaves = [out / fold.name for fold in folds]
     busy = AlignmentError(
         f"another process aligns into {out}; wait for it, or choose another --out"
@@ -128,7 +110,7 @@ def _align(
             folder.check_place(out, leaves, config, again=again)
         told = []
         for leaf, fold in zip(leaves, folds, strict=True):
-            known = artefact.Cut(labels, data_sha256(selection.utterances), fold)
+            known = artefact.Cut(selection.labels, digest, fold)
             if parallel.gather(fabric, folder.is_finished(leaf))[0] and not again:
                 facts = artefact.read(leaf)
                 artefact.check(leaf, facts, known)
