@@ -33,15 +33,15 @@ FLOORS = [
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
-    # Frames of a corpus, and scores.
-    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups"],
+    # Frames of a corpus, scores, and the card that tells them.
+    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups", "card"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
     ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
     # A training and what it leaves behind.
-    ["training", "card", "runs"],
+    ["training", "runs"],
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
