@@ -635,7 +635,7 @@ def _predictions(
         (part,) * len(utterances),
         np.array(truth, dtype=np.int64),
         probabilities,
-        tuple(one.dialogue or one.speaker or one.id for one in utterances),
+        tuple(one.group for one in utterances),
         labels.labels,
     )
 
