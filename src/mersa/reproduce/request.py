@@ -72,8 +72,7 @@ def rows_of(request: Request) -> list[Row]:
     return [
         row
         for row in ROWS.values()
-        if (row.id in request.targets or row.id.partition(".")[0] in numbers)
-        and request.has(row.corpus)
+        if (row.id in request.targets or row.table in numbers) and request.has(row.corpus)
     ]
 
 
