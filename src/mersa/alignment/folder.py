@@ -1,9 +1,10 @@
-"""The folder of an aligned text encoder, as AutoModel and SentenceTransformer load it.
+"""The folder of an aligned encoder: a text model that others load too, or a projection.
 
 align.toml                                           before the first step
 resume.pt                                            while it lasts
-config.json  model.safetensors  tokenizer            Hugging Face
-modules.json  1_Pooling/  sentence_bert_config.json  sentence-transformers
+config.json  model.safetensors  tokenizer            as AutoModel loads it, and
+modules.json  1_Pooling/  sentence_bert_config.json  as SentenceTransformer does
+projection.json  projection.safetensors  base/       in their place, of a projection
 README.md  alignment.json                            last: without it, unfinished
 """
 
