@@ -65,6 +65,11 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
     return config.model_copy(update=sections), told
 
 
+def is_aligned(folder: Path) -> bool:
+    """Return True if an alignment ended here, or was begun."""
+    return (folder / FACTS).is_file() or (folder / BEGUN).is_file()
+
+
 def find(name: str, fold: Fold) -> Path | None:
     """Return the aligned folder that the name of an encoder means; None if it means none.
 
@@ -74,9 +79,9 @@ def find(name: str, fold: Fold) -> Path | None:
     folder = Path(name).expanduser()
     if not name or not folder.is_dir():
         return None
-    if _is_aligned(folder):
+    if is_aligned(folder):
         return folder
-    inner = sorted(one.name for one in folder.glob("fold-*") if _is_aligned(one))
+    inner = sorted(one.name for one in folder.glob("fold-*") if is_aligned(one))
     if not inner:
         return None
     if fold.name not in inner:
@@ -167,7 +172,3 @@ def file_sha256(path: Path) -> str:
     """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_aligned(folder: Path) -> bool:
-    return (folder / FACTS).is_file() or (folder / BEGUN).is_file()

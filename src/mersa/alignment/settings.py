@@ -147,15 +147,8 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     """
     check_names(AlignConfig, nested)
     align = nested.get("align", {})
-    preset = align.get("preset", "library") if isinstance(align, Mapping) else None
-    if isinstance(preset, str) and preset in PRESETS:
-        nested = {**nested, "align": {**PRESETS[preset], **align}}
     if isinstance(align, Mapping):
-        given = {"how": "projection"} if align.get("modality") == "audio" else {}
-        given |= nested.get("align", {})
-        if given.get("how") == "projection":
-            given = {**PROJECTION, **given}
-        nested = {**nested, "align": given}
+        nested = {**nested, "align": _with_defaults(align)}
     config = validated(AlignConfig, nested)
     _check_projection(config.align)
     for section, keys in _unread(config.align).items():
@@ -178,6 +171,15 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
             f"{config.align.per_class_cap} texts of a class into an epoch; raise the second"
         )
     return config
+
+
+def _with_defaults(align: Mapping[str, Any]) -> dict[str, Any]:
+    """Set what follows from other settings: constants of a preset, and how sound is aligned."""
+    preset = align.get("preset", "library")
+    filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **align}
+    if align.get("modality") == "audio":
+        filled.setdefault("how", "projection")
+    return {**PROJECTION, **filled} if filled.get("how") == "projection" else filled
 
 
 def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:

@@ -176,11 +176,7 @@ _LEAKED = ("Frozen encoder", "Self-aligned on all parts (LEAK)")
 
 def _leaves(aligned: Path) -> list[Path]:
     inner = sorted(aligned.glob("fold-*"), key=lambda one: natural_key(one.name))
-    found = [
-        one
-        for one in (aligned, *inner)
-        if (one / artefact.FACTS).is_file() or (one / artefact.BEGUN).is_file()
-    ]
+    found = [one for one in (aligned, *inner) if artefact.is_aligned(one)]
     if not found:
         raise AlignmentError(
             f"{aligned} holds no aligned encoder; name a folder that mersa align made"
