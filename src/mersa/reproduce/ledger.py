@@ -76,9 +76,15 @@ class Ledger:
         return begun
 
     def finish(
-        self, step: Step, steps: Sequence[Step], *, now: float, seconds: float, cpu_seconds: float,
+        self,
+        step: Step,
+        steps: Sequence[Step],
+        *,
+        now: float,
+        seconds: float,
+        cpu_seconds: float,
         resumed: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the record of a step that has ended."""
         needs = {
             one.name: record.finished
