@@ -300,17 +300,17 @@ def _base(
             "text.name is 'tiny', which has no weights to align; give a Hugging Face encoder, or a "
             "folder with one"
         )
-    name, aligned = config.text.name, None
-    before = artefact.find(name, known.fold)
+    name = config.text.name
+    leak: dict[str, Any] = {}
+    before = artefact.fitting(name, known)
     if before is not None:
-        aligned = artefact.read(before)
-        artefact.check(before, aligned, known)
-        name = str(before)
+        place, facts = before
+        name, leak = str(place), {"leak": facts["leak"]}
     encoder = TextEncoder(
         name, revision=config.text.revision, max_tokens=config.text.max_tokens, device=device
     )
     base = {"name": name, "revision": encoder.commit, "fingerprint": encoder.fingerprint}
-    return encoder, base | ({"leak": aligned["leak"]} if aligned else {})
+    return encoder, base | leak
 
 
 def _facts(

@@ -52,11 +52,10 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
     sections = {}
     for modality, used in (("text", config.uses_text), ("audio", config.uses_audio)):
         settings = getattr(config, modality)
-        folder = find(settings.name, cut.fold) if used else None
-        if folder is None:
+        found = fitting(settings.name, cut) if used else None
+        if found is None:
             continue
-        facts = read(folder)
-        check(folder, facts, cut)
+        folder, facts = found
         name = str(folder) if folder != Path(settings.name) else settings.name
         sections[modality] = settings.model_copy(update={"name": name})
         told[modality] = summary(facts)
@@ -68,6 +67,23 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
 def is_aligned(folder: Path) -> bool:
     """Return True if an alignment ended here, or was begun."""
     return (folder / FACTS).is_file() or (folder / BEGUN).is_file()
+
+
+def fitting(name: str, cut: Cut) -> tuple[Path, dict[str, Any]] | None:
+    """Return the aligned folder that the name of an encoder means, and what it says of itself.
+
+    None if the name means no aligned folder.
+
+    Raises:
+        AlignmentError: If there is none for this fold, or it is unfinished, was changed, or was
+            fitted on other labels, data or parts.
+    """
+    folder = find(name, cut.fold)
+    if folder is None:
+        return None
+    facts = read(folder)
+    check(folder, facts, cut)
+    return folder, facts
 
 
 def find(name: str, fold: Fold) -> Path | None:

@@ -122,12 +122,11 @@ def source(
     """
     modality = config.align.modality
     settings = config.text if modality == "text" else config.audio
-    before = artefact.find(settings.name, known.fold)
+    before = artefact.fitting(settings.name, known)
     leak = False
     if before is not None:
-        facts = artefact.read(before)
-        artefact.check(before, facts, known)
-        settings, leak = settings.model_copy(update={"name": str(before)}), bool(facts["leak"])
+        folder, facts = before
+        settings, leak = settings.model_copy(update={"name": str(folder)}), bool(facts["leak"])
     encoder: Encoder
     if modality == "text":
         items = text_items([_stripped(one) for one in utterances])
