@@ -184,20 +184,21 @@ def _with_defaults(align: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
     """Return the settings of each section that this alignment does not read."""
-    projects = settings.how == "projection"
-    other = AudioSettings if settings.modality == "text" else TextSettings
-    unread: dict[str, Sequence[str]] = {
-        "data": ("shuffle",),
-        settings.modality: ("live_dropout",)
-        if projects
-        else ("layer", "output", "live_dropout", "precision"),
-        "audio" if settings.modality == "text" else "text": tuple(other.model_fields),
-    }
-    if projects:
-        unread["align"] = ("gradient_checkpointing",)
+    in_training = ("live_dropout", "weights")
+    unread: dict[str, Sequence[str]] = {"data": ("shuffle",)}
+    if settings.modality == "text":
+        unread |= {"text": in_training, "audio": tuple(AudioSettings.model_fields)}
     else:
-        unread["align"] = ("projection", "projection_hidden", "projection_width", "dropout")
-    return unread
+        unread |= {
+            "audio": (*in_training, "spec_augment"),
+            "text": tuple(TextSettings.model_fields),
+        }
+    if settings.how == "projection":
+        return unread | {"align": ("gradient_checkpointing",)}
+    return unread | {
+        settings.modality: ("layer", "output", "precision", *in_training),
+        "align": ("projection", "projection_hidden", "projection_width", "dropout"),
+    }
 
 
 def _check_projection(settings: AlignSettings) -> None:

@@ -25,7 +25,11 @@ ENCODERS: Mapping[str, str] = {"bert": BERT, "vggish": "vggish", "wav2vec2": WAV
 
 TOY = "toy"
 
-_ROWS_ALONE = {"data.shuffle", "text.layer", "text.output", "text.live_dropout", "text.precision"}
+_ROWS_ALONE = {
+    "data.shuffle",
+    *(f"text.{key}" for key in ("layer", "output", "live_dropout", "weights", "precision")),
+}
+"""What the rows read of the sections that self-alignment reads too."""
 
 
 @dataclass(frozen=True)
