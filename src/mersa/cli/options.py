@@ -22,6 +22,10 @@ Devices = Annotated[
 Cache = Annotated[
     Path | None, typer.Option(help="Folder of encoded frames; default: the user's cache folder.")
 ]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
+ShowSettings = Annotated[
+    bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
+]
 Protocol = Annotated[
     str | None,
     typer.Option(
