@@ -219,7 +219,7 @@ def _project(
     examples = project.clips(held, learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
-    frames = project.frames_of(held, corpus, cache, progress)
+    frames = project.frames_of(held, corpus, cache, progress, fabric=fabric)
     projection = project.new_projection(config, held, [frames[text] for text in examples.texts])
     projector = project.Projector(projection, settings.pooling)
     source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))

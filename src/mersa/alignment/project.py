@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mersa import build
@@ -148,11 +149,19 @@ def source(
 
 
 def frames_of(
-    held: Source, utterances: Sequence[Utterance], cache: FeatureCache, progress: Progress
+    held: Source,
+    utterances: Sequence[Utterance],
+    cache: FeatureCache,
+    progress: Progress,
+    *,
+    fabric: Fabric | None = None,
 ) -> dict[str, Tensor]:
-    """Encode what the cache lacks, and read the frames of utterances that have any into memory."""
+    """Encode what the cache lacks, and read the frames of utterances that have any into memory.
+
+    Of several processes (`fabric`) each encodes its share, and all read all.
+    """
     items = {one.id: held.items[one.id] for one in utterances if one.id in held.items}
-    encode(held.encoder, items, cache, progress)
+    encode(held.encoder, items, cache, progress, fabric=fabric)
     frames: dict[str, Tensor] = {}
     for one in utterances:
         if one.id in items and held.key(one) not in frames:
