@@ -63,7 +63,7 @@ if moment == "encoding":
 elif moment == "first epoch":
     training._train_epoch = dying_after(training._train_epoch, 1)
 elif moment == "between epochs":
-    training._store_state = dying_after(training._store_state, 3)
+    training.store_state = dying_after(training.store_state, 3)
 elif moment == "storing":
     save = training.torch.save
     def half(state, file):

@@ -12,8 +12,8 @@ SRC = Path(__file__).parents[1] / "src" / "mersa"
 FLOORS = [
     # What goes wrong, files that are whole, aligned rows, the words, and what was spoken.
     ["errors", "files", "memory", "tables", "emotions", "manifest", "progress"],
-    # Several processes that share the work.
-    ["parallel", "launch"],
+    # Several processes that share the work, and the state from which killed work goes on.
+    ["parallel", "launch", "checkpoint"],
     # Recordings, and the folders that they come from.
     ["decoding", "audio", "corpora.toy", "corpora.table", "corpora.place"],
     ["corpora.release", "corpora.beside", "corpora.filenames", "corpora.iemocap"],
@@ -32,16 +32,16 @@ FLOORS = [
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["packed", "networks", "paper_tables", "config", "paper", "build"],
-    # Frames of a corpus, and scores.
-    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups"],
+    ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
+    # Frames of a corpus, scores, and the card that tells them.
+    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups", "card"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
     ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
     # A training and what it leaves behind.
-    ["training", "card", "runs"],
+    ["training", "runs"],
     ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.

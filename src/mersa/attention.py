@@ -144,7 +144,7 @@ def shares(network: nn.Module, text: Tensor, audio: Tensor) -> Shares:
     """Return the attention of a fused network in eval mode.
 
     Args:
-        network: One for which `attends` is true.
+        network: One that has a `fused_part`.
         text: Frames of words, (Lt, Dt).
         audio: Frames of sound, (La, Da).
 

@@ -29,23 +29,23 @@ from mersa.batches import (
 )
 from mersa.card import model_card
 from mersa.config import AudioSettings, Config, TextSettings
-from mersa.emotions import LabelSet, label_set
+from mersa.cutting import cut_corpus
+from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
 from mersa.encoders.budget import Item
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, score
+from mersa.files import write_json, write_text
 from mersa.folds import Fold, leaks
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.networks import num_trainable
 from mersa.paper import ROWS, find_row, row_changes
 from mersa.pooling import places, summarise
 from mersa.progress import Progress, Silent
-from mersa.protocols import choose, cut
 from mersa.selection import (
     Learnable,
     Selection,
-    check_fold,
     counts_text,
     data_sha256,
     learnable,
@@ -117,23 +117,9 @@ def _train(
     if config.row:
         config = config.model_copy(update={"row": find_row(config.row).id})
     manifest = read_manifest(manifest_path)
-    labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
-    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
-    if selection.left_out:
-        progress.say(f"left out: {counts_text(selection.left_out)}")
-    if config.data.protocol == "auto":
-        config = _with_protocol(config, choose(selection.utterances))
-        progress.say(f"protocol {config.data.protocol}, chosen by the columns of the manifest")
-    folds = cut(
-        selection.utterances,
-        config.data.protocol,
-        seed=config.data.seed,
-        folds=config.data.folds,
-        validation_share=config.data.validation_share,
-        validation_group=config.data.validation_group,
-    )
-    for fold in folds:
-        check_fold(fold, selection)
+    corpus = cut_corpus(manifest, config.data, progress)
+    selection, folds, labels = corpus.selection, corpus.folds, corpus.selection.labels
+    config = config.model_copy(update={"data": corpus.data})
     digest = data_sha256(selection.utterances)
     leaves = []
     alignments = {}
@@ -595,7 +581,7 @@ def _evaluate_elsewhere(
     }
     runs.write_predictions(place, answered)
     _tell_more(place, answered, {one.id: one for one in manifest}, columns)
-    runs.write_json(place / "metrics.json", metrics)
+    write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
 
@@ -630,14 +616,14 @@ def _tell_more(
 ) -> None:
     """Write scores by subgroup and the figures of a test part."""
     groups = as_dicts(by_subgroup(answered, by_id, columns))
-    runs.write_json(place / "subgroups.json", {"subgroups": groups})
+    write_json(place / "subgroups.json", {"subgroups": groups})
     figures.reliability(answered, place / "figures" / "reliability.png")
     figures.confusion(answered, place / "figures" / "confusion.png")
 
 
 def _finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
-    runs.write_text(leaf / "README.md", model_card(runs.load_config(leaf), metrics))
-    runs.write_json(leaf / "metrics.json", metrics)
+    write_text(leaf / "README.md", model_card(runs.load_config(leaf), metrics))
+    write_json(leaf / "metrics.json", metrics)
 
 
 def _predictions(
@@ -649,13 +635,9 @@ def _predictions(
         (part,) * len(utterances),
         np.array(truth, dtype=np.int64),
         probabilities,
-        tuple(one.dialogue or one.speaker or one.id for one in utterances),
+        tuple(one.group for one in utterances),
         labels.labels,
     )
-
-
-def _with_protocol(config: Config, protocol: str) -> Config:
-    return config.model_copy(update={"data": config.data.model_copy(update={"protocol": protocol})})
 
 
 def _tell(

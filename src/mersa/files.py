@@ -3,6 +3,7 @@
 import errno
 import getpass
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -46,6 +47,22 @@ def write_whole(path: Path) -> Iterator[Path]:
             f"{path} cannot be written whole ({error.strerror}; {_free(path):,.1f} MB are free on "
             "its disk); free some space there, or give another folder with --cache or --out"
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with write_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_in_a_file(path: Path) -> bool:
+    """Return True if no folder can stand at a path, since it is or lies below a file."""
+    return any(one.exists() and not one.is_dir() for one in (path, *path.parents))
 
 
 @contextmanager

@@ -162,8 +162,6 @@ def _work(
     arguments: Mapping[str, Any],
 ) -> None:
     """Be one of the workers; the first one tells, and hands over the result."""
-    from mersa.progress import Silent
-
     os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     if level:

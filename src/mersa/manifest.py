@@ -60,6 +60,11 @@ class Utterance:
             return self.duration_s
         return None if self.end_s is None else self.end_s - (self.start_s or 0.0)
 
+    @property
+    def group(self) -> str:
+        """What is drawn as one where uncertainty is told: dialogue, else speaker, else itself."""
+        return self.dialogue or self.speaker or self.id
+
     def column(self, name: str) -> str:
         """Return one column by name, of the contract or an extra, as text ("" if absent)."""
         if name in COLUMNS:

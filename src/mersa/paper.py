@@ -43,6 +43,11 @@ class Row:
     accuracy: float
     f1: float
 
+    @property
+    def table(self) -> str:
+        """The number of its table, as `III`."""
+        return self.id.partition(".")[0]
+
     def settings(self) -> dict[str, Any]:
         """Return the settings that build this row; the text encoder is BERT's own weights.
 

@@ -15,6 +15,7 @@ from mersa.bootstrap import seed_interval
 from mersa.card import summary_card
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score
+from mersa.files import write_json, write_text
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -89,8 +90,8 @@ def _pool(folder: Path) -> dict[str, Any]:
 def _write(folder: Path, metrics: dict[str, Any], inner: Sequence[Path]) -> None:
     config = runs.load_config(runs.members(folder)[0])
     names = [path.relative_to(folder).as_posix() for path in inner]
-    runs.write_text(folder / "README.md", summary_card(config, metrics, names))
-    runs.write_json(folder / "metrics.json", metrics)
+    write_text(folder / "README.md", summary_card(config, metrics, names))
+    write_json(folder / "metrics.json", metrics)
 
 
 def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from mersa.config import Config, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.errors import EncoderError, RunError
 from mersa.evaluation import Predictions
-from mersa.files import one_process, write_whole
+from mersa.files import is_in_a_file, one_process, write_json, write_text, write_whole
 from mersa.manifest import read_table, write_table
 
 if TYPE_CHECKING:  # scores are read without loading torch
@@ -136,7 +136,7 @@ def check_place(out: Path, leaves: Sequence[Path], *, again: bool = False) -> No
         RunError: If `out` is or lies below a file, holds files that are no run's, or a run of other
             folds or seeds; the last is let through by `again`.
     """
-    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+    if is_in_a_file(out):
         raise RunError(
             f"{out} is or lies below a file, but a run is a folder; choose another --out"
         )
@@ -216,8 +216,8 @@ def begin(
     if is_finished(folder) or any((folder / name).is_file() for name in _STATES):
         return
     _remove(folder)
-    write_text(folder / "labels.json", _json({"name": labels.name, "labels": labels.labels}))
-    write_text(folder / "environment.json", _json(_environment(manifest, data_sha256)))
+    write_json(folder / "labels.json", {"name": labels.name, "labels": labels.labels})
+    write_json(folder / "environment.json", _environment(manifest, data_sha256))
     write_table(parts_rows, ("id", "part"), folder / "parts.csv")
     write_text(folder / "config.toml", config_text)
 
@@ -424,17 +424,6 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         writer.writerows(history)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with write_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, _json(value))
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -592,10 +581,6 @@ def _remove(folder: Path, files: Sequence[str] = _FILES) -> None:
         partial.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def _number(path: Path) -> int | None:

@@ -7,12 +7,10 @@ Several processes take shares of the same batches and add up their gradients bef
 that their weights stay the same. Dropout alone differs from one process: each draws its own.
 """
 
-import io
 import logging
 import math
-import pickle
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +26,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from mersa import parallel
 from mersa.batches import FeatureSet, epoch_rows, num_frames, parts_of_batch, sorted_batches
 from mersa.bootstrap import Array
+from mersa.checkpoint import Stateful, load_state, store_state
 from mersa.config import TrainSettings
-from mersa.errors import ConfigError, RunError, first_line
+from mersa.errors import ConfigError, RunError
 from mersa.evaluation import quick_scores
-from mersa.files import write_whole
 from mersa.memory import memory_kept
 from mersa.progress import OnProgress
 from mersa.tuning import default_frames_at_once, parameter_groups
@@ -102,10 +100,15 @@ def fit(
     scheduler = LambdaLR(optimizer, lambda epoch: rate_factor(epoch, settings))
     weights = _class_weights(train.labels, num_labels) if settings.class_weights else None
     model, stepper = fabric.setup(network, optimizer)
+    parts: dict[str, Stateful] = {
+        "network": network,
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+    }
     # After the set-up, so that what is loaded lands on the device of the weights.
     result = Fit()
     if state and parallel.gather(fabric, state.exists())[0]:
-        result = _load_state(state, network, optimizer, scheduler)
+        result = load_state(state, parts, Fit, of="fit")
     if weights is not None:
         weights = weights.to(fabric.device)
     stored_at = time.monotonic()
@@ -142,7 +145,7 @@ def fit(
         on_progress(epoch + 1, epochs or settings.epochs)
         waited = time.monotonic() - stored_at > STORE_EVERY_S
         if state and waited and parallel.is_first(fabric):
-            _store_state(state, network, optimizer, scheduler, result)
+            store_state(state, parts, result)
             stored_at = time.monotonic()
     network.load_state_dict(result.best)
     return result
@@ -370,48 +373,3 @@ def _class_weights(labels: Tensor, num_labels: int) -> Tensor:
 def _log_loss(labels: Tensor, probabilities: Array) -> float:
     truth = probabilities[np.arange(len(labels)), labels.numpy()]
     return float(-np.log(np.maximum(truth, 1e-12)).mean())
-
-
-def _store_state(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: LambdaLR,
-    result: Fit,
-) -> None:
-    buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError; plain writing does not
-    torch.save(
-        {
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
-            "fit": vars(result),
-        },
-        buffer,
-    )
-    with write_whole(path) as partial:
-        partial.write_bytes(buffer.getbuffer())  # without a copy: tuned encoders are large
-
-
-def _load_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LambdaLR
-) -> Fit:
-    try:
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        return Fit(**state["fit"])
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        EOFError,
-        TypeError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise RunError(
-            f"{path} does not hold the state of this fit ({first_line(error)}); remove it to "
-            "begin anew"
-        ) from None

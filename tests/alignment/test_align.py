@@ -160,20 +160,20 @@ def test_a_killed_alignment_goes_on_to_the_same_end(
 ):
     out = tmp_path / "a"
     monkeypatch.setattr(fitting, "STORE_EVERY_S", -1.0)
-    store, stored = fitting._store_state, []
+    store, stored = fitting.store_state, []
 
-    def kill(path, embedder, optimizer, result):
-        store(path, embedder, optimizer, result)
+    def kill(path, parts, result):
+        store(path, parts, result)
         stored.append(len(result.history))
         if len(result.history) == epoch and result.step == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_store_state", kill)
+    monkeypatch.setattr(fitting, "store_state", kill)
     with pytest.raises(KeyboardInterrupt):
         align(small_corpus, settings(), out, device="cpu")
     assert (out / "resume.pt").exists()
     assert not (out / "alignment.json").exists()
-    monkeypatch.setattr(fitting, "_store_state", lambda *more: stored.append("again"))
+    monkeypatch.setattr(fitting, "store_state", lambda *more: stored.append("again"))
 
     align(small_corpus, settings(), out, device="cpu")
 

@@ -36,6 +36,7 @@ def test_a_setting_beside_the_preset_wins():
         ("align.alpha=0", "align.alpha is 0, but .* greater than 0 .*pull"),
         ("align.miner=hard", "align.miner is 'hard', but .*triplet"),
         ("text.layer=3", "text.layer is 3, but alignment does not read it"),
+        ("text.weights=tuned", "text.weights is 'tuned', but alignment does not read it"),
         ("data.shuffle=text", "data.shuffle is 'text', but alignment does not read it"),
         ("align.per_class=40", "align.per_class is 40, .* at most 32"),
     ],

@@ -4,13 +4,22 @@ import pytest
 
 from mersa.errors import RunError
 from mersa.evaluation import score_cell
-from mersa.report.side_by_side import collect, to_markdown, to_text
+from mersa.report.formats import to_markdown
+from mersa.report.sheets import sheets
+from mersa.report.side_by_side import collect, to_text
 
 NOTE = (
     "57 test utterances in 11 groups (dialogues, else speakers, else utterances); "
     "95 % intervals by bootstrap over groups."
 )
 NAMES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
+
+
+def markdown(lines):
+    """A report of runs side by side, as Markdown."""
+    content = {"title": "Report", "notes": [], "side_by_side": lines}
+    content |= {"corpora": [], "tables": [], "claims": []}
+    return to_markdown(content, sheets(content))
 
 
 def part(first, *, n=57, groups=11, few=False, **more):
@@ -84,10 +93,10 @@ def test_text_is_aligned_with_intervals_and_their_note(run):
 def test_markdown_is_a_table_with_its_note(run):
     folder = run("one", "mersa", part(0.5))
 
-    text = to_markdown(collect([folder]))
+    text = markdown(collect([folder]))
 
-    assert text == (
-        "| system | run | accuracy | balanced accuracy | macro f1 | weighted f1 |\n"
+    assert text.endswith(
+        "| system | run | accuracy | balanced accuracy | macro F1 | weighted F1 |\n"
         "| --- | --- | --- | --- | --- | --- |\n"
         "| always commonest |  | 0.400 | 0.250 | 0.140 | 0.230 |\n"
         f"| mersa | {folder} | 0.500 [0.460, 0.550] | 0.510 [0.470, 0.560] "
@@ -95,6 +104,14 @@ def test_markdown_is_a_table_with_its_note(run):
         "\n"
         f"{NOTE}\n"
     )
+
+
+def test_a_leak_is_marked_beside_its_system_in_every_format(run):
+    lines = collect([run("one", "mersa", part(0.5), leak=["it saw the test part"])])
+
+    assert "\nmersa LEAK " in to_text(lines)
+    assert "\n| mersa LEAK |" in markdown(lines)
+    assert "LEAK: it saw the test part; such scores mean nothing." in markdown(lines)
 
 
 def test_seeds_are_told_by_their_deviation(run):

@@ -83,7 +83,13 @@ def test_command_of_an_aligned_row_takes_the_aligned_folder():
 
 
 def test_settings_go_to_the_verb_that_reads_them():
-    settings = ["align.epochs=2", "train.epochs=3", "data.seed=4", "data.shuffle=text"]
+    settings = [
+        "align.epochs=2",
+        "train.epochs=3",
+        "data.seed=4",
+        "data.shuffle=text",
+        "text.weights=tuned",
+    ]
     steps = named(make_request(["III.5"], folders=BOTH, settings=settings))
 
     given = {
@@ -93,7 +99,7 @@ def test_settings_go_to_the_verb_that_reads_them():
 
     assert given == {
         "align iemocap-4": ["align.epochs=2", "data.seed=4"],
-        "row III.5": ["train.epochs=3", "data.seed=4", "data.shuffle=text"],
+        "row III.5": ["train.epochs=3", "data.seed=4", "data.shuffle=text", "text.weights=tuned"],
     }
 
 

@@ -17,7 +17,8 @@ from mersa.alignment.embedding import Embedder, Tokenizes, embed
 from mersa.alignment.fit import Fit, fit
 from mersa.alignment.sampling import Examples, check_batches, choose_examples
 from mersa.alignment.settings import AlignConfig
-from mersa.emotions import LabelSet, label_set
+from mersa.cutting import cut_corpus
+from mersa.emotions import LabelSet
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError
@@ -25,16 +26,13 @@ from mersa.files import one_process
 from mersa.folds import Fold
 from mersa.manifest import Manifest, Utterance, read_manifest
 from mersa.progress import Progress
-from mersa.protocols import choose, cut
 from mersa.selection import (
     LEARNABLE,
     Learnable,
     Selection,
-    check_fold,
     counts_text,
     data_sha256,
     learnable,
-    select,
 )
 
 _VERSIONED = ("torch", "transformers", "pytorch-metric-learning", "lightning-fabric")
@@ -99,26 +97,10 @@ def _align(
 ) -> dict[str, Any]:
     first = parallel.is_first(fabric)
     manifest = read_manifest(manifest_path)
-    labels = label_set(config.data.labels, [utterance.emotion for utterance in manifest])
-    selection = select(manifest, labels, min_duration_s=config.data.min_duration_s, whole=True)
-    if selection.left_out:
-        progress.say(f"left out: {counts_text(selection.left_out)}")
-    if config.data.protocol == "auto":
-        protocol = choose(selection.utterances)
-        config = config.model_copy(
-            update={"data": config.data.model_copy(update={"protocol": protocol})}
-        )
-        progress.say(f"protocol {protocol}, chosen by the columns of the manifest")
-    folds = cut(
-        selection.utterances,
-        config.data.protocol,
-        seed=config.data.seed,
-        folds=config.data.folds,
-        validation_share=config.data.validation_share,
-        validation_group=config.data.validation_group,
-    )
-    for fold in folds:
-        check_fold(fold, selection)
+    corpus = cut_corpus(manifest, config.data, progress)
+    selection, folds = corpus.selection, corpus.folds
+    config = config.model_copy(update={"data": corpus.data})
+    digest = data_sha256(selection.utterances)
     leaves = [out / fold.name for fold in folds]
     busy = AlignmentError(
         f"another process aligns into {out}; wait for it, or choose another --out"
@@ -128,7 +110,7 @@ def _align(
             folder.check_place(out, leaves, config, again=again)
         told = []
         for leaf, fold in zip(leaves, folds, strict=True):
-            known = artefact.Cut(labels, data_sha256(selection.utterances), fold)
+            known = artefact.Cut(selection.labels, digest, fold)
             if parallel.gather(fabric, folder.is_finished(leaf))[0] and not again:
                 facts = artefact.read(leaf)
                 artefact.check(leaf, facts, known)
@@ -237,7 +219,7 @@ def _project(
     examples = project.clips(held, learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
-    frames = project.frames_of(held, corpus, cache, progress)
+    frames = project.frames_of(held, corpus, cache, progress, fabric=fabric)
     projection = project.new_projection(config, held, [frames[text] for text in examples.texts])
     projector = project.Projector(projection, settings.pooling)
     source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))
@@ -318,17 +300,17 @@ def _base(
             "text.name is 'tiny', which has no weights to align; give a Hugging Face encoder, or a "
             "folder with one"
         )
-    name, aligned = config.text.name, None
-    before = artefact.find(name, known.fold)
+    name = config.text.name
+    leak: dict[str, Any] = {}
+    before = artefact.fitting(name, known)
     if before is not None:
-        aligned = artefact.read(before)
-        artefact.check(before, aligned, known)
-        name = str(before)
+        place, facts = before
+        name, leak = str(place), {"leak": facts["leak"]}
     encoder = TextEncoder(
         name, revision=config.text.revision, max_tokens=config.text.max_tokens, device=device
     )
     base = {"name": name, "revision": encoder.commit, "fingerprint": encoder.fingerprint}
-    return encoder, base | ({"leak": aligned["leak"]} if aligned else {})
+    return encoder, base | leak
 
 
 def _facts(

@@ -52,17 +52,38 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
     sections = {}
     for modality, used in (("text", config.uses_text), ("audio", config.uses_audio)):
         settings = getattr(config, modality)
-        folder = find(settings.name, cut.fold) if used else None
-        if folder is None:
+        found = fitting(settings.name, cut) if used else None
+        if found is None:
             continue
-        facts = read(folder)
-        check(folder, facts, cut)
+        folder, facts = found
         name = str(folder) if folder != Path(settings.name) else settings.name
         sections[modality] = settings.model_copy(update={"name": name})
         told[modality] = summary(facts)
     if told:
         told = {"leak": any(one["leak"] for one in told.values()), **told}
     return config.model_copy(update=sections), told
+
+
+def is_aligned(folder: Path) -> bool:
+    """Return True if an alignment ended here, or was begun."""
+    return (folder / FACTS).is_file() or (folder / BEGUN).is_file()
+
+
+def fitting(name: str, cut: Cut) -> tuple[Path, dict[str, Any]] | None:
+    """Return the aligned folder that the name of an encoder means, and what it says of itself.
+
+    None if the name means no aligned folder.
+
+    Raises:
+        AlignmentError: If there is none for this fold, or it is unfinished, was changed, or was
+            fitted on other labels, data or parts.
+    """
+    folder = find(name, cut.fold)
+    if folder is None:
+        return None
+    facts = read(folder)
+    check(folder, facts, cut)
+    return folder, facts
 
 
 def find(name: str, fold: Fold) -> Path | None:
@@ -74,9 +95,9 @@ def find(name: str, fold: Fold) -> Path | None:
     folder = Path(name).expanduser()
     if not name or not folder.is_dir():
         return None
-    if _is_aligned(folder):
+    if is_aligned(folder):
         return folder
-    inner = sorted(one.name for one in folder.glob("fold-*") if _is_aligned(one))
+    inner = sorted(one.name for one in folder.glob("fold-*") if is_aligned(one))
     if not inner:
         return None
     if fold.name not in inner:
@@ -167,7 +188,3 @@ def file_sha256(path: Path) -> str:
     """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_aligned(folder: Path) -> bool:
-    return (folder / FACTS).is_file() or (folder / BEGUN).is_file()

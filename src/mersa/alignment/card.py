@@ -1,12 +1,21 @@
 """The card that stands in the folder of an aligned encoder."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
+
+from mersa.card import last_name
 
 _LEAK = (
     "**LEAK: this encoder was aligned on all parts. It has seen the labels of validation and test, "
     "so no score that is read with it on this corpus means anything.**"
+)
+
+_LIMITS = (
+    "## Limits",
+    "",
+    "The licences of the encoder and of the corpus both bind these weights. The space knows the "
+    "emotions, language and manner of its corpus alone.",
+    "",
 )
 
 
@@ -21,9 +30,7 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
 def _encoder_card(facts: Mapping[str, Any]) -> str:
     align = facts["settings"]["align"]
     conflicts = facts["examples"]["conflicts"]
-    counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
-    before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
-    base = _last_name(facts["base"]["name"])
+    base = last_name(facts["base"]["name"])
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -39,33 +46,23 @@ def _encoder_card(facts: Mapping[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"Multi-similarity loss (alpha {align['alpha']:g}, beta {align['beta']:g}, base "
-        f"{align['base']:g}; miner {align['miner']}), pooling `{align['pooling']}`; epoch "
-        f"{facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
+        f"Multi-similarity loss ({_constants(align)}), pooling `{align['pooling']}`; "
+        f"{_chosen(facts)}",
         "",
-        f"* Aligned on {'all parts' if facts['parts'] == 'all' else 'the train part'} of the "
-        f"protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
-        f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data.",
+        _learnt_from(facts),
         f"* Texts under several labels: {conflicts['texts']} ({conflicts['utterances']} "
         f"utterances), rule `{conflicts['rule']}`, {conflicts['left_out']} left out.",
-        f"* Balanced accuracy by the nearest train texts (cosine) on validation: {before:.3f} "
-        f"before, {after:.3f} after.",
+        _measured(facts, "texts"),
         "* Typographic apostrophes and quotes were written as on a typewriter before tokenising.",
         "",
-        "## Limits",
-        "",
-        "The licences of the encoder and of the corpus both bind these weights. The space knows "
-        "the emotions, language and manner of its corpus alone.",
-        "",
+        *_LIMITS,
     ]
     return "\n".join(lines)
 
 
 def _projection_card(facts: Mapping[str, Any]) -> str:
     align = facts["settings"]["align"]
-    counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
-    before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
-    base = _last_name(facts["base"]["name"])
+    base = last_name(facts["base"]["name"])
     modality = facts["modality"]
     what = "words" if modality == "text" else "sound"
     lines = [
@@ -84,28 +81,40 @@ def _projection_card(facts: Mapping[str, Any]) -> str:
         "## How it was made",
         "",
         f"Projection `{align['projection']}`, hidden width {align['projection_hidden']}; "
-        f"multi-similarity loss (alpha {align['alpha']:g}, beta {align['beta']:g}, base "
-        f"{align['base']:g}; miner {align['miner']}) of pooled frames (`{align['pooling']}`); "
-        f"epoch {facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation.",
+        f"multi-similarity loss ({_constants(align)}) of pooled frames (`{align['pooling']}`); "
+        f"{_chosen(facts)}",
         "",
-        f"* Aligned on {'all parts' if facts['leak'] else 'the train part'} of the protocol "
-        f"`{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
-        f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data.",
-        f"* Balanced accuracy by the nearest train utterances (cosine) on validation: {before:.3f} "
-        f"before, {after:.3f} after.",
+        _learnt_from(facts),
+        _measured(facts, "utterances"),
         "",
-        "## Limits",
-        "",
-        "The licences of the encoder and of the corpus both bind these weights. The space knows "
-        "the emotions, language and manner of its corpus alone.",
-        "",
+        *_LIMITS,
     ]
     return "\n".join(lines)
 
 
-def _last_name(name: str) -> str:
-    """Return the last name of a path on this machine, else the name itself."""
-    kind, colon, path = name.rpartition(":")
-    if path.startswith(("/", "~", ".")):
-        return f"{kind}{colon}{PurePath(path).name}"
-    return name
+def _constants(align: Mapping[str, Any]) -> str:
+    return (
+        f"alpha {align['alpha']:g}, beta {align['beta']:g}, base {align['base']:g}; miner "
+        f"{align['miner']}"
+    )
+
+
+def _chosen(facts: Mapping[str, Any]) -> str:
+    return f"epoch {facts['best_epoch'] + 1} of {len(facts['history'])} was chosen on validation."
+
+
+def _learnt_from(facts: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
+    return (
+        f"* Aligned on {'all parts' if facts['parts'] == 'all' else 'the train part'} of the "
+        f"protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
+        f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data."
+    )
+
+
+def _measured(facts: Mapping[str, Any], what: str) -> str:
+    before, after = (facts["measures"]["validation"][name] for name in ("before", "after"))
+    return (
+        f"* Balanced accuracy by the nearest train {what} (cosine) on validation: {before:.3f} "
+        f"before, {after:.3f} after."
+    )

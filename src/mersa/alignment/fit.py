@@ -4,14 +4,11 @@ Every step draws its dropout, and every epoch its batches, from the seed and the
 a fit that was killed goes on from its last stored step to the very end that it would have had.
 """
 
-import io
 import math
-import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +20,8 @@ from mersa.alignment.embedding import Tokenizes, by_length
 from mersa.alignment.loss import AlignmentLoss
 from mersa.alignment.sampling import Examples, epoch_batches
 from mersa.alignment.settings import AlignSettings
-from mersa.errors import ConfigError, RunError, first_line
-from mersa.files import write_whole
+from mersa.checkpoint import Stateful, load_state, store_state
+from mersa.errors import ConfigError
 from mersa.progress import Progress, Silent
 
 STORE_EVERY_S = 60.0
@@ -96,9 +93,10 @@ def fit(
         mine = measure(embedder) if parallel.is_first(fabric) else 0.0
         return parallel.gather(fabric, mine)[0]
 
+    parts: dict[str, Stateful] = {"model": embedder, "optimizer": optimizer}
     result = Fit()
     if state and parallel.gather(fabric, state.exists())[0]:
-        result = _load_state(state, embedder, optimizer)
+        result = load_state(state, parts, Fit, of="alignment")
     else:
         result.before = scored()
         progress.say(f"{name}: before, validation {_told(result.before)}")
@@ -121,7 +119,7 @@ def fit(
             on_progress(number + 1, len(batches))
             if state and time.monotonic() - stored_at > STORE_EVERY_S:
                 if parallel.is_first(fabric):
-                    _store_state(state, embedder, optimizer, result)
+                    store_state(state, parts, result)
                 stored_at = time.monotonic()
         row = {
             "epoch": epoch,
@@ -213,43 +211,3 @@ def _seed(*numbers: int) -> int:
 
 def _told(score: float) -> str:
     return f"balanced accuracy by nearest neighbours {score:.3f}"
-
-
-def _store_state(
-    path: Path,
-    embedder: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    result: Fit,
-) -> None:
-    buffer = io.BytesIO()  # torch reports a full disk as a RuntimeError; plain writing does not
-    torch.save(
-        {
-            "model": embedder.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "fit": vars(result),
-        },
-        buffer,
-    )
-    with write_whole(path) as partial:
-        partial.write_bytes(buffer.getbuffer())
-
-
-def _load_state(path: Path, embedder: nn.Module, optimizer: torch.optim.Optimizer) -> Fit:
-    try:
-        stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        embedder.load_state_dict(stored["model"])
-        optimizer.load_state_dict(stored["optimizer"])
-        return Fit(**stored["fit"])
-    except (
-        OSError,
-        RuntimeError,
-        KeyError,
-        ValueError,
-        EOFError,
-        TypeError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise RunError(
-            f"{path} does not hold the state of this alignment ({first_line(error)}); remove it to "
-            "begin anew"
-        ) from None

@@ -1,13 +1,13 @@
-"""The folder of an aligned text encoder, as AutoModel and SentenceTransformer load it.
+"""The folder of an aligned encoder: a text model that others load too, or a projection.
 
 align.toml                                           before the first step
 resume.pt                                            while it lasts
-config.json  model.safetensors  tokenizer            Hugging Face
-modules.json  1_Pooling/  sentence_bert_config.json  sentence-transformers
+config.json  model.safetensors  tokenizer            as AutoModel loads it, and
+modules.json  1_Pooling/  sentence_bert_config.json  as SentenceTransformer does
+projection.json  projection.safetensors  base/       in their place, of a projection
 README.md  alignment.json                            last: without it, unfinished
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ from mersa.encoders.layout import copy_side_files
 from mersa.encoders.projected import PROJECTION_FILES, Projection
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError
-from mersa.files import write_whole
+from mersa.files import is_in_a_file, write_json, write_text, write_whole
 
 STATE = "resume.pt"
 _PARTIAL = "model.partial"
@@ -46,7 +46,7 @@ def check_place(out: Path, leaves: list[Path], config: AlignConfig, *, again: bo
         AlignmentError: If `out` is or lies below a file, holds what is no alignment, or holds one
             of other folds or settings; the last is let through by `again`.
     """
-    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+    if is_in_a_file(out):
         raise AlignmentError(
             f"{out} is or lies below a file, but an aligned encoder is a folder; choose another "
             "--out"
@@ -71,7 +71,7 @@ def begin(folder: Path, config: AlignConfig, *, again: bool) -> None:
     if again and folder.is_dir():
         shutil.rmtree(folder)
     if not (folder / artefact.BEGUN).is_file():
-        _write(folder / artefact.BEGUN, to_toml(config).encode())
+        write_text(folder / artefact.BEGUN, to_toml(config))
 
 
 def finish(
@@ -98,7 +98,8 @@ def finish(
         for name, tensor in embedder.model.state_dict().items()
         if name not in lacking
     }
-    _write(partial / "model.safetensors", to_bytes(weights, metadata={"format": "pt"}))
+    with write_whole(partial / "model.safetensors") as whole:
+        whole.write_bytes(to_bytes(weights, metadata={"format": "pt"}))
     with quiet():
         embedder.model.config.save_pretrained(partial)
     copy_side_files(encoder.folder, partial)
@@ -106,8 +107,8 @@ def finish(
         {"idx": int(idx), "name": idx, "path": path, "type": f"sentence_transformers.models.{kind}"}
         for idx, path, kind in _MODULES
     ]
-    _write_json(partial / "modules.json", modules)
-    _write_json(
+    write_json(partial / "modules.json", modules)
+    write_json(
         partial / "1_Pooling" / "config.json",
         {
             "word_embedding_dimension": encoder.width,
@@ -117,7 +118,7 @@ def finish(
             "pooling_mode_mean_sqrt_len_tokens": False,
         },
     )
-    _write_json(
+    write_json(
         partial / "sentence_bert_config.json",
         {"max_seq_length": encoder.max_tokens, "do_lower_case": False},
     )
@@ -145,14 +146,14 @@ def _put(
     partial: Path, folder: Path, facts: Mapping[str, Any], sealed: Sequence[str]
 ) -> dict[str, Any]:
     told = {**facts, "files_sha256": artefact.files_sha256(partial, sealed)}
-    _write(partial / "README.md", alignment_card(told).encode())
+    write_text(partial / "README.md", alignment_card(told))
     for path in sorted(partial.rglob("*")):
         if path.is_file():
             target = folder / path.relative_to(partial)
             target.parent.mkdir(exist_ok=True)
             path.replace(target)
     shutil.rmtree(partial)
-    _write_json(folder / artefact.FACTS, told)
+    write_json(folder / artefact.FACTS, told)
     tidy(folder)
     return told
 
@@ -175,12 +176,3 @@ def _check_same(folder: Path, config: AlignConfig) -> None:
                     f"{value!r} was asked for; choose another --out, or --again to align anew in "
                     "its place"
                 )
-
-
-def _write_json(path: Path, value: object) -> None:
-    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with write_whole(path) as partial:
-        partial.write_bytes(content)

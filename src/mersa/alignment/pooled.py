@@ -61,5 +61,5 @@ def points(
     return Points(
         np.stack([vectors[one.id] for one in held]),
         np.array([-1 if (i := label_of(one.emotion)) is None else i for one in held]),
-        tuple(one.dialogue or one.speaker or one.id for one in held),
+        tuple(one.group for one in held),
     )

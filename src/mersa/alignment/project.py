@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from mersa import build
@@ -122,12 +123,11 @@ def source(
     """
     modality = config.align.modality
     settings = config.text if modality == "text" else config.audio
-    before = artefact.find(settings.name, known.fold)
+    before = artefact.fitting(settings.name, known)
     leak = False
     if before is not None:
-        facts = artefact.read(before)
-        artefact.check(before, facts, known)
-        settings, leak = settings.model_copy(update={"name": str(before)}), bool(facts["leak"])
+        folder, facts = before
+        settings, leak = settings.model_copy(update={"name": str(folder)}), bool(facts["leak"])
     encoder: Encoder
     if modality == "text":
         items = text_items([_stripped(one) for one in utterances])
@@ -149,11 +149,19 @@ def source(
 
 
 def frames_of(
-    held: Source, utterances: Sequence[Utterance], cache: FeatureCache, progress: Progress
+    held: Source,
+    utterances: Sequence[Utterance],
+    cache: FeatureCache,
+    progress: Progress,
+    *,
+    fabric: Fabric | None = None,
 ) -> dict[str, Tensor]:
-    """Encode what the cache lacks, and read the frames of utterances that have any into memory."""
+    """Encode what the cache lacks, and read the frames of utterances that have any into memory.
+
+    Of several processes (`fabric`) each encodes its share, and all read all.
+    """
     items = {one.id: held.items[one.id] for one in utterances if one.id in held.items}
-    encode(held.encoder, items, cache, progress)
+    encode(held.encoder, items, cache, progress, fabric=fabric)
     frames: dict[str, Tensor] = {}
     for one in utterances:
         if one.id in items and held.key(one) not in frames:

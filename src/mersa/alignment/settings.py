@@ -147,15 +147,8 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     """
     check_names(AlignConfig, nested)
     align = nested.get("align", {})
-    preset = align.get("preset", "library") if isinstance(align, Mapping) else None
-    if isinstance(preset, str) and preset in PRESETS:
-        nested = {**nested, "align": {**PRESETS[preset], **align}}
     if isinstance(align, Mapping):
-        given = {"how": "projection"} if align.get("modality") == "audio" else {}
-        given |= nested.get("align", {})
-        if given.get("how") == "projection":
-            given = {**PROJECTION, **given}
-        nested = {**nested, "align": given}
+        nested = {**nested, "align": _with_defaults(align)}
     config = validated(AlignConfig, nested)
     _check_projection(config.align)
     for section, keys in _unread(config.align).items():
@@ -180,22 +173,32 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     return config
 
 
+def _with_defaults(align: Mapping[str, Any]) -> dict[str, Any]:
+    """Set what follows from other settings: constants of a preset, and how sound is aligned."""
+    preset = align.get("preset", "library")
+    filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **align}
+    if align.get("modality") == "audio":
+        filled.setdefault("how", "projection")
+    return {**PROJECTION, **filled} if filled.get("how") == "projection" else filled
+
+
 def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
     """Return the settings of each section that this alignment does not read."""
-    projects = settings.how == "projection"
-    other = AudioSettings if settings.modality == "text" else TextSettings
-    unread: dict[str, Sequence[str]] = {
-        "data": ("shuffle",),
-        settings.modality: ("live_dropout",)
-        if projects
-        else ("layer", "output", "live_dropout", "precision"),
-        "audio" if settings.modality == "text" else "text": tuple(other.model_fields),
-    }
-    if projects:
-        unread["align"] = ("gradient_checkpointing",)
+    in_training = ("live_dropout", "weights")
+    unread: dict[str, Sequence[str]] = {"data": ("shuffle",)}
+    if settings.modality == "text":
+        unread |= {"text": in_training, "audio": tuple(AudioSettings.model_fields)}
     else:
-        unread["align"] = ("projection", "projection_hidden", "projection_width", "dropout")
-    return unread
+        unread |= {
+            "audio": (*in_training, "spec_augment"),
+            "text": tuple(TextSettings.model_fields),
+        }
+    if settings.how == "projection":
+        return unread | {"align": ("gradient_checkpointing",)}
+    return unread | {
+        settings.modality: ("layer", "output", "precision", *in_training),
+        "align": ("projection", "projection_hidden", "projection_width", "dropout"),
+    }
 
 
 def _check_projection(settings: AlignSettings) -> None:

@@ -17,15 +17,15 @@ from mersa.alignment.space import Comparison, Points, Space, compare, to_text
 from mersa.batches import audio_items, encode, text_items
 from mersa.bootstrap import DRAWS
 from mersa.config import AudioSettings, TextSettings
+from mersa.cutting import cut_folds
 from mersa.emotions import label_set
 from mersa.encoders.base import Derived, Encoder
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import AlignmentError, ConfigError
+from mersa.files import write_json, write_text
 from mersa.folds import Fold, natural_key
 from mersa.manifest import PARTS, Manifest, read_manifest
 from mersa.progress import Progress, Silent
-from mersa.protocols import cut
-from mersa.runs import write_json, write_text
 from mersa.selection import Selection, data_sha256, select
 
 READ = ("validation", "test")
@@ -107,7 +107,7 @@ def study(
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [one.emotion for one in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
-    folds = {fold.name: fold for fold in _cut(selection, config)}
+    folds = {fold.name: fold for fold in cut_folds(selection.utterances, config.data)}
     digest = data_sha256(selection.utterances)
     pooling: PoolingOf = "first" if every[0]["pooling"] == "cls" else "mean"
     spaces: dict[str, tuple[list[Space], list[Space]]] = {name: ([], []) for name in parts}
@@ -176,27 +176,12 @@ _LEAKED = ("Frozen encoder", "Self-aligned on all parts (LEAK)")
 
 def _leaves(aligned: Path) -> list[Path]:
     inner = sorted(aligned.glob("fold-*"), key=lambda one: natural_key(one.name))
-    found = [
-        one
-        for one in (aligned, *inner)
-        if (one / artefact.FACTS).is_file() or (one / artefact.BEGUN).is_file()
-    ]
+    found = [one for one in (aligned, *inner) if artefact.is_aligned(one)]
     if not found:
         raise AlignmentError(
             f"{aligned} holds no aligned encoder; name a folder that mersa align made"
         )
     return found
-
-
-def _cut(selection: Selection, config: AlignConfig) -> list[Fold]:
-    return cut(
-        selection.utterances,
-        config.data.protocol,
-        seed=config.data.seed,
-        folds=config.data.folds,
-        validation_share=config.data.validation_share,
-        validation_group=config.data.validation_group,
-    )
 
 
 def _encoders(

@@ -7,11 +7,13 @@ import typer
 
 from mersa.cli.options import (
     Cache,
+    ConfigFile,
     Device,
     Devices,
     Json,
     Protocol,
     Quiet,
+    ShowSettings,
     feature_cache,
     print_json,
     progress_bars,
@@ -43,7 +45,7 @@ def align(
     parts: Annotated[
         str | None, typer.Option(help="train; all leaks and is refused without --allow-leak.")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")] = None,
+    config: ConfigFile = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as align.base=0.6.")
     ] = None,
@@ -55,9 +57,7 @@ def align(
     devices: Devices = None,
     cache: Cache = None,
     again: Annotated[bool, typer.Option("--again", help="Align anew in place of one.")] = False,
-    show: Annotated[
-        bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
-    ] = False,
+    show: ShowSettings = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -22,6 +22,10 @@ Devices = Annotated[
 Cache = Annotated[
     Path | None, typer.Option(help="Folder of encoded frames; default: the user's cache folder.")
 ]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")]
+ShowSettings = Annotated[
+    bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
+]
 Protocol = Annotated[
     str | None,
     typer.Option(
@@ -63,9 +67,10 @@ def feature_cache(folder: Path | None) -> Any:
 
     from mersa.encoders.cache import FeatureCache
     from mersa.errors import ConfigError
+    from mersa.files import is_in_a_file
 
     place = folder or user_cache_path("mersa") / "features"
-    if any(path.exists() and not path.is_dir() for path in (place, *place.parents)):
+    if is_in_a_file(place):
         raise ConfigError(
             f"{place} is or lies below a file, but the cache is a folder; choose another --cache"
         )

@@ -197,11 +197,10 @@ class _Sink:
 
     def finish(self) -> None:
         """Put one file for all in its place, if that was asked for and there is any answer."""
-        from mersa.files import write_whole
+        from mersa.files import write_text
 
         if self._out is not None and not self._folder and self._texts:
-            with write_whole(self._out) as partial:
-                partial.write_text("".join(self._texts), encoding="utf-8")
+            write_text(self._out, "".join(self._texts))
 
 
 def _segmentation(
@@ -213,9 +212,8 @@ def _segmentation(
 
     is_file = segments not in KINDS and Path(segments).suffix.lower() in SUFFIXES
     by = "auto" if is_file else segments
-    return make_segmentation(by, assignments, channels=channels), Path(
-        segments
-    ) if is_file else None
+    turns = Path(segments) if is_file else None
+    return make_segmentation(by, assignments, channels=channels), turns
 
 
 def _check_format(form: str, count: int, out: Path | None) -> None:

@@ -7,11 +7,13 @@ import typer
 
 from mersa.cli.options import (
     Cache,
+    ConfigFile,
     Device,
     Devices,
     Json,
     Protocol,
     Quiet,
+    ShowSettings,
     feature_cache,
     print_json,
     progress_bars,
@@ -42,7 +44,7 @@ def train(
         Path | None, typer.Option(help="The run folder; default: runs/ and a name.")
     ] = None,
     row: Annotated[str | None, typer.Option(help="A row of the paper, as III.6.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file of settings.")] = None,
+    config: ConfigFile = None,
     protocol: Protocol = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as train.epochs=3.")
@@ -53,9 +55,7 @@ def train(
     devices: Devices = None,
     cache: Cache = None,
     again: Annotated[bool, typer.Option("--again", help="Train anew in place of a run.")] = False,
-    show: Annotated[
-        bool, typer.Option("--show-settings", help="Print all settings, commented, and end.")
-    ] = False,
+    show: ShowSettings = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

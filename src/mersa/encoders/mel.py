@@ -18,7 +18,7 @@ from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.encoders.base import Encoded, Modality, pad
 from mersa.encoders.level import check_peak, set_peak
 from mersa.errors import ConfigError, EncoderError
-from mersa.files import write_whole
+from mersa.files import write_json
 
 WINDOW = SAMPLE_RATE * 25 // 1000
 """Samples of one window: 25 ms."""
@@ -105,8 +105,7 @@ class LogMel:
 
     def save(self, folder: Path) -> None:
         """Write the settings."""
-        with write_whole(folder / "config.json") as path:
-            path.write_text(json.dumps(self._settings(), indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {"bands": self._bands, "stride": self._stride, "peak": self._peak}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, Encoder, Modality, pad
 from mersa.errors import EncoderError, first_line
-from mersa.files import write_whole
+from mersa.files import write_json, write_whole
 
 Form = Literal["residual", "mlp", "linear"]
 
@@ -164,8 +164,7 @@ class ProjectedEncoder:
         with write_whole(folder / _WEIGHTS) as partial:
             tensors = {k: v.contiguous() for k, v in self._projection.state_dict().items()}
             partial.write_bytes(save(tensors))
-        with write_whole(folder / FACTS) as partial:
-            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FACTS, facts)
 
 
 def is_projected(folder: Path) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoded, Modality, pad
 from mersa.errors import ConfigError, EncoderError
-from mersa.files import write_whole
+from mersa.files import write_json, write_whole
 
 Output = Literal["frames", "pooler"]
 
@@ -157,8 +157,7 @@ class TinyText:
         with write_whole(folder / "vocabulary.txt") as path:
             lines = "".join(f"{word}\n" for word in self.vocabulary)
             path.write_text(lines, encoding="utf-8", newline="\n")
-        with write_whole(folder / "config.json") as path:
-            path.write_text(json.dumps(self._settings(), indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {"width": self.width, "seed": self._seed, "output": self._output}

@@ -27,7 +27,7 @@ from mersa.encoders.base import Encoded, Modality, pad
 from mersa.encoders.level import check_peak, set_peak
 from mersa.encoders.mel import HOP, WINDOW, mel_filters, mel_spectrum
 from mersa.errors import ConfigError, EncoderError, first_line
-from mersa.files import write_whole
+from mersa.files import write_json, write_whole
 
 ShortClips = Literal["silence", "zero"]
 
@@ -155,8 +155,7 @@ class VGGish:
         if self._pca:
             with write_whole(folder / _SAVED_PCA) as path:
                 save_file(self._read_pca(), path)
-        with write_whole(folder / "config.json") as path:
-            path.write_text(json.dumps(self._settings(), indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "config.json", self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {"pca": self._pca, "short_clips": self._short_clips, "peak": self._peak}

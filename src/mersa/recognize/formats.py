@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from mersa.recognize.prediction import Prediction, Segment
 
@@ -64,7 +65,8 @@ def to_srt(answers: Sequence[Answer]) -> str:
 def to_vtt(answers: Sequence[Answer]) -> str:
     """WebVTT subtitles, as `to_srt`."""
     cues = [
-        f"{_clock(one.start_s, '.')} --> {_clock(one.end_s, '.')}\n{_escape(_caption(one))}\n"
+        f"{_clock(one.start_s, '.')} --> {_clock(one.end_s, '.')}\n"
+        f"{escape(_caption(one), quote=False)}\n"
         for one in _segments(answers)
     ]
     return "\n".join(["WEBVTT\n", *cues])
@@ -141,10 +143,6 @@ def _who(segment: Segment) -> str:
     if segment.speaker:
         return f"{' '.join(segment.speaker.split())}: "
     return "" if segment.channel is None else f"channel {segment.channel}: "
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _clock(seconds: float, point: str) -> str:

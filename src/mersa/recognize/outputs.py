@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mersa.errors import ConfigError
-from mersa.files import write_whole
+from mersa.files import is_in_a_file, write_json, write_text
 from mersa.recognize.formats import FORMATS
 from mersa.recognize.inputs import STANDARD_INPUT, Recording
 from mersa.recognize.prediction import Prediction
@@ -31,8 +31,11 @@ class AnswerFolder:
     def __init__(
         self, folder: Path, form: str, facts: Mapping[str, Any], *, again: bool = False
     ) -> None:
-        if any(path.is_file() for path in (folder, *folder.parents)):
-            raise ConfigError(f"{folder} is or lies below a file, but answers go to a folder")
+        if is_in_a_file(folder):
+            raise ConfigError(
+                f"{folder} is or lies below a file, but answers go to a folder; "
+                "choose another --out"
+            )
         self._folder, self._form, self._again = folder, FORMATS[form], again
         facts = json.loads(json.dumps({"format": form, **facts}))
         known = _facts(folder)
@@ -44,8 +47,7 @@ class AnswerFolder:
                 f"{folder} holds answers that were made with another {', '.join(differing)}; name "
                 "another folder, or make them anew with --again"
             )
-        with write_whole(folder / FACTS) as partial:
-            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / FACTS, facts)
 
     def left(self, recordings: Sequence[Recording]) -> list[Recording]:
         """Return the recordings that have no answer, or have changed since.
@@ -66,8 +68,7 @@ class AnswerFolder:
     def write(self, recording: Recording, prediction: Prediction) -> Path:
         """Write one answer and return its file."""
         path = self._path(recording)
-        with write_whole(path) as partial:
-            partial.write_text(self._form([(recording.name, prediction)]), encoding="utf-8")
+        write_text(path, self._form([(recording.name, prediction)]))
         return path
 
     def _path(self, recording: Recording) -> Path:

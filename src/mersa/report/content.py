@@ -11,7 +11,7 @@ from mersa import __version__, runs
 from mersa.contrasts import Contrast, contrast
 from mersa.evaluation import PRINTED_SCORES, group_tables
 from mersa.manifest import PARTS, Manifest
-from mersa.paper import ROWS
+from mersa.paper import ROWS, Row
 from mersa.paper_tables import PRINTED, beside_table
 from mersa.report.claims import answer_claims, as_dict
 from mersa.report.rows import (
@@ -62,11 +62,11 @@ def read_content(
 def _table(name: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
     any_entry = next(iter(entries.values()))
     answers = any_entry.answers[0]
-    printed = ROWS[f"{name}.1"]
+    rows = [row for row in ROWS.values() if row.table == name]
     majority = runs.read_metrics(any_entry.places[0])["parts"]["test"]["majority"]
     return {
         "table": name,
-        "corpus": CORPUS_NAMES[printed.corpus],
+        "corpus": CORPUS_NAMES[rows[0].corpus],
         "tested_on": CORPUS_NAMES.get(any_entry.corpus, any_entry.corpus),
         "labels": list(any_entry.labels),
         "protocol": any_entry.protocol,
@@ -74,21 +74,14 @@ def _table(name: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
         "n": len(answers.ids),
         "groups": len(set(answers.groups)),
         "majority": {score: majority[score] for score in PRINTED_SCORES},
-        "rows": [
-            _row(row.id, entries.get(row.id)) for row in ROWS.values() if row.id in _rows_of(name)
-        ],
-        "not_run": [row for row in _rows_of(name) if row not in entries],
+        "rows": [_row(row, entries.get(row.id)) for row in rows],
+        "not_run": [row.id for row in rows if row.id not in entries],
     }
 
 
-def _rows_of(table: str) -> list[str]:
-    return [row for row in ROWS if row.partition(".")[0] == table]
-
-
-def _row(id_: str, entry: Entry | None) -> dict[str, Any]:
-    row = ROWS[id_]
+def _row(row: Row, entry: Entry | None) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "row": id_,
+        "row": row.id,
         "model": row.model,
         "method": row.method,
         "printed": {"accuracy": row.accuracy, "f1": row.f1},

@@ -7,7 +7,7 @@ from typing import Any
 from mersa import runs
 from mersa.errors import MersaError
 from mersa.evaluation import Predictions
-from mersa.report.rows import Entry, manifest_of, table_of
+from mersa.report.rows import Entry, manifest_of
 
 RULE = (
     "Chosen by rule: of each emotion the utterance that the network answered rightly with the most "
@@ -58,7 +58,7 @@ def read_examples(tables: Mapping[str, Mapping[str, Entry]], *, most: int) -> li
             continue
         entry = fused[-1]
         example: dict[str, Any] = {
-            "table": table_of(entry.row.id),
+            "table": entry.row.table,
             "row": entry.row.id,
             "seed": entry.seeds[0],
             "why": "",

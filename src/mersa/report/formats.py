@@ -42,7 +42,8 @@ def to_markdown(content: Mapping[str, Any], sheets: Sequence[Sheet]) -> str:
     for sheet in sheets:
         lines += [f"## {sheet.title}", ""]
         for row in (sheet.header, ("---",) * len(sheet.header), *sheet.rows):
-            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
+            cells = (cell.replace("|", r"\|") for cell in row)
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
         for note in sheet.notes:
             lines += [note, ""]

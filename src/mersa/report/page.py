@@ -161,16 +161,17 @@ def _figures(figures: Mapping[str, Path]) -> Iterator[str]:
     yield '<section id="figures"><h2>Figures</h2>'
     for says, path in figures.items():
         data = base64.b64encode(path.read_bytes()).decode()
-        yield (
-            f'<figure><img alt="{escape(says)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{escape(says)}</figcaption></figure>"
-        )
+        yield _figure(f"data:image/png;base64,{data}", says)
     yield "</section>"
 
 
-def _picture(figure: Any, says: str) -> str:
+def _picture(drawn: Any, says: str) -> str:
+    return _figure(as_data_uri(drawn), says)
+
+
+def _figure(source: str, says: str) -> str:
     return (
-        f'<figure><img alt="{escape(says)}" src="{as_data_uri(figure)}">'
+        f'<figure><img alt="{escape(says)}" src="{source}">'
         f"<figcaption>{escape(says)}</figcaption></figure>"
     )
 

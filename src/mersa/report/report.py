@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from mersa.errors import RunError
+from mersa.files import is_in_a_file, write_json, write_text
 from mersa.report.content import read_content
 from mersa.report.examples import read_examples
 from mersa.report.formats import claims_csv, rows_csv, to_latex, to_markdown
 from mersa.report.page import to_html
 from mersa.report.sheets import sheets
-from mersa.runs import write_json, write_text
 
 EXAMPLES = 8
 """Utterances of each table whose attention is shown: right and wrong for four emotions."""
@@ -64,7 +64,7 @@ def report(
 
 
 def _check_out(out: Path) -> None:
-    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+    if is_in_a_file(out):
         raise RunError(
             f"{out} is or lies below a file, but a report is a folder; choose another --out"
         )

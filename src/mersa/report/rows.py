@@ -118,17 +118,12 @@ def read_entries(folders: Sequence[Path]) -> dict[str, dict[str, Entry]]:
         found.setdefault(entry.row.id, []).append(entry)
     merged = {id_: _merge(several) for id_, several in found.items()}
     tables: dict[str, dict[str, Entry]] = {}
-    for id_ in ROWS:
+    for id_, row in ROWS.items():
         if id_ in merged:
-            tables.setdefault(table_of(id_), {})[id_] = merged[id_]
+            tables.setdefault(row.table, {})[id_] = merged[id_]
     for entries in tables.values():
         _check_table(list(entries.values()))
     return tables
-
-
-def table_of(row: str) -> str:
-    """Return the table of a row, as `III` of `III.6`."""
-    return row.partition(".")[0]
 
 
 def stand_ins(entry: Entry) -> list[str]:

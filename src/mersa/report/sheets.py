@@ -56,7 +56,11 @@ def verdict_cell(answer: Mapping[str, Any]) -> str:
 
 def _beside(lines: Sequence[Mapping[str, Any]]) -> Sheet:
     rows = [
-        (line["system"], line["run"], *(score_cell(line, name) for name in PRINTED_SCORES))
+        (
+            line["system"] + (f" {LEAK}" if line.get("leak") else ""),
+            line["run"],
+            *(score_cell(line, name) for name in PRINTED_SCORES),
+        )
         for line in lines
     ]
     return Sheet(
@@ -95,12 +99,8 @@ def _scores(table: Mapping[str, Any]) -> Sheet:
     blank = ("",) * len(PRINTED_SCORES)
     rows = [
         (
-            "",
-            "always commonest",
-            "",
-            "",
-            "",
-            *(f"{table['majority'][n]:.3f}" for n in PRINTED_SCORES),
+            *("", "always commonest", "", "", ""),
+            *(f"{table['majority'][name]:.3f}" for name in PRINTED_SCORES),
         )
     ]
     for row in table["rows"]:
@@ -123,8 +123,8 @@ def _scores(table: Mapping[str, Any]) -> Sheet:
         several = f"No intervals, since they need at least {FEWEST_GROUPS} groups."
     notes = [
         f"Tested on {table['n']:,} utterances of {table['tested_on']} in {table['groups']:,} "
-        f"groups (dialogues, else speakers, else utterances), emotions {_words(table['labels'])}, "
-        f"protocol {table['protocol']}.",
+        "groups (dialogues, else speakers, else utterances), emotions "
+        f"{', '.join(table['labels'])}, protocol {table['protocol']}.",
         several,
         *([f"Not run: {', '.join(table['not_run'])}."] if table["not_run"] else []),
         *(
@@ -280,7 +280,3 @@ def _printed(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def _pairs(pairs: Sequence[Sequence[str]]) -> str:
     return ", ".join(f"{two} less {one}" for one, two in pairs)
-
-
-def _words(words: Sequence[str]) -> str:
-    return ", ".join(words)

@@ -78,21 +78,6 @@ def to_text(lines: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([*aligned(rows), note(lines)]) + "\n"
 
 
-def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Write the lines as a Markdown table."""
-    header = ["system", "run", *map(score_title, PRINTED_SCORES)]
-    rows = [
-        [
-            line["system"] + (" **LEAK**" if line.get("leak") else ""),
-            line["run"],
-            *(score_cell(line, name) for name in PRINTED_SCORES),
-        ]
-        for line in lines
-    ]
-    table = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in table) + f"\n\n{note(lines)}\n"
-
-
 def _test_part(folder: Path) -> set[str]:
     """Return the ids that the members of a run were tested on."""
     return {

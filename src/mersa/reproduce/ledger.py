@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mersa.errors import RunError
-from mersa.files import write_whole
+from mersa.files import write_json
 from mersa.reproduce.plan import Step
 
 
@@ -76,9 +76,15 @@ class Ledger:
         return begun
 
     def finish(
-        self, step: Step, steps: Sequence[Step], *, now: float, seconds: float, cpu_seconds: float,
+        self,
+        step: Step,
+        steps: Sequence[Step],
+        *,
+        now: float,
+        seconds: float,
+        cpu_seconds: float,
         resumed: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the record of a step that has ended."""
         needs = {
             one.name: record.finished
@@ -86,8 +92,7 @@ class Ledger:
             if one.name in step.needs and (record := self.record(one))
         }
         kept = Record(now, round(seconds, 3), round(cpu_seconds, 3), resumed, needs)
-        with write_whole(self._path(step)) as partial:
-            partial.write_text(json.dumps(asdict(kept), indent=2) + "\n", encoding="utf-8")
+        write_json(self._path(step), asdict(kept))
         self._begun(step).unlink(missing_ok=True)
 
     def _begun(self, step: Step) -> Path:

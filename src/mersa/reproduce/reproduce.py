@@ -10,7 +10,7 @@ from typing import Any
 from mersa import parallel
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, RunError
-from mersa.files import one_process
+from mersa.files import is_in_a_file, one_process, write_json
 from mersa.paper import ROWS
 from mersa.progress import OnProgress, Progress, Silent
 from mersa.reproduce import stand_ins
@@ -25,7 +25,7 @@ from mersa.reproduce.request import (
 )
 from mersa.reproduce.survey import SOURCES, check_encoders, check_request, survey
 from mersa.reproduce.work import Work, do
-from mersa.runs import read_json, read_metrics, write_json
+from mersa.runs import read_json, read_metrics
 
 PLAN = "plan.json"
 
@@ -224,7 +224,7 @@ def _write_plan(request: Request, out: Path) -> None:
 
 
 def _check_place(request: Request, out: Path) -> None:
-    if any(path.exists() and not path.is_dir() for path in (out, *out.absolute().parents)):
+    if is_in_a_file(out.absolute()):
         raise RunError(
             f"{out} is or lies below a file, but a folder is needed; choose another --out"
         )

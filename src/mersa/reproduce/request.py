@@ -25,7 +25,11 @@ ENCODERS: Mapping[str, str] = {"bert": BERT, "vggish": "vggish", "wav2vec2": WAV
 
 TOY = "toy"
 
-_ROWS_ALONE = {"data.shuffle", "text.layer", "text.output", "text.live_dropout", "text.precision"}
+_ROWS_ALONE = {
+    "data.shuffle",
+    *(f"text.{key}" for key in ("layer", "output", "live_dropout", "weights", "precision")),
+}
+"""What the rows read of the sections that self-alignment reads too."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ def rows_of(request: Request) -> list[Row]:
     return [
         row
         for row in ROWS.values()
-        if (row.id in request.targets or row.id.partition(".")[0] in numbers)
-        and request.has(row.corpus)
+        if (row.id in request.targets or row.table in numbers) and request.has(row.corpus)
     ]
 
 

@@ -4,13 +4,13 @@ The corpus is the embedded one; the encoders are small, in the layout of Hugging
 weights. They go through the same code as the real ones, and their scores say nothing about people.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mersa.files import write_json
 from mersa.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _write_bert(words: Iterable[str], folder: Path) -> None:
     )
     _save(lambda: BertModel(config), folder)
     (folder / "vocab.txt").write_text("\n".join(entries) + "\n", encoding="utf-8")
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": _LONGEST},
     )
@@ -129,7 +129,3 @@ def _whole(folder: Path, write: Callable[[Path], None]) -> None:
     write(partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -12,12 +12,13 @@ from mersa import build
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import Config, apply_assignments, make_config
 from mersa.corpora import iemocap, meld, toy
+from mersa.cutting import cut_corpus
 from mersa.emotions import LABEL_SETS
 from mersa.errors import ConfigError, CorpusError
 from mersa.manifest import Manifest, read_manifest
 from mersa.paper import Row
-from mersa.progress import Progress
-from mersa.protocols import cut, find_protocol
+from mersa.progress import Progress, Silent
+from mersa.protocols import find_protocol
 from mersa.reproduce import stand_ins
 from mersa.reproduce.request import (
     COUNTS,
@@ -33,7 +34,7 @@ from mersa.reproduce.request import (
     rows_of,
     text_name,
 )
-from mersa.selection import check_fold, select
+from mersa.selection import select
 
 SOURCES = {
     "iemocap": "IEMOCAP is given out by the University of Southern California on request "
@@ -227,17 +228,7 @@ def _read(request: Request, corpus: str, out: Path, progress: Progress) -> Manif
 
 def _cut(request: Request, labels: str, manifest: Manifest) -> int:
     """Cut a corpus as the rows will, and return how many utterances that adds up to."""
-    nested = apply_assignments({"data": {"labels": labels}}, row_settings(request.settings))
-    data = make_config(nested).data
-    selection = select(manifest, LABEL_SETS[labels], min_duration_s=data.min_duration_s, whole=True)
-    folds = cut(
-        selection.utterances,
-        request.protocol,
-        seed=data.seed,
-        folds=data.folds,
-        validation_share=data.validation_share,
-        validation_group=data.validation_group,
-    )
-    for fold in folds:
-        check_fold(fold, selection)
+    nested = {"data": {"labels": labels, "protocol": request.protocol}}
+    data = make_config(apply_assignments(nested, row_settings(request.settings))).data
+    folds = cut_corpus(manifest, data, Silent()).folds
     return request.seeds * sum(len(fold.parts) for fold in folds)

@@ -7,9 +7,11 @@ from pathlib import Path
 from mersa import build
 from mersa.alignment.align import align
 from mersa.batches import audio_items, encode, text_items
+from mersa.config import AudioSettings, TextSettings
 from mersa.corpora.place import count_table, place
 from mersa.encoders.cache import FeatureCache
 from mersa.experiment import evaluate, train
+from mersa.files import write_json, write_text
 from mersa.manifest import Manifest, read_manifest
 from mersa.paper import ROWS
 from mersa.paper_tables import beside_table
@@ -26,7 +28,6 @@ from mersa.reproduce.request import (
     rows_of,
 )
 from mersa.reproduce.survey import align_config, corpus_selection, notes, row_config
-from mersa.runs import write_json, write_text
 
 FIGURE2 = (
     "Fig. 2, drawn from Eq. (1): exponentials and weights of pairs by their similarity, for three "
@@ -95,15 +96,18 @@ def _encode(step: Step, work: Work) -> None:
         and (kind == audio_kind(row) if kind != "bert" else not row.aligned)
     ]
     if kind == "bert":
-        for text in dict.fromkeys(
-            config.text for config in configs if not config.text.live_dropout
-        ):
+        for text in dict.fromkeys(config.text for config in configs if _is_cached(config.text)):
             encoder = build.text_encoder(text, device=device)
             encode(encoder, text_items(used.utterances), work.cache, work.progress)
         return
-    for audio in dict.fromkeys(config.audio for config in configs if not config.audio.live_dropout):
+    for audio in dict.fromkeys(config.audio for config in configs if _is_cached(config.audio)):
         encoder = build.audio_encoder(audio, device=device)
         encode(encoder, audio_items(used, used.utterances), work.cache, work.progress)
+
+
+def _is_cached(settings: TextSettings | AudioSettings) -> bool:
+    """Tell whether a training reads the frames of an encoder from the cache."""
+    return settings.weights == "frozen" and not settings.live_dropout
 
 
 def _align(step: Step, work: Work) -> None:
