@@ -138,6 +138,41 @@ def test_what_fits_is_held_and_what_does_not_is_told(cache, monkeypatch, caplog)
 
 
 @pytest.mark.usefixtures("little_memory")
+class Doubled:
+    """Frames that follow from those of `Noise`: each twice as wide."""
+
+    name, modality, width, num_layers = "doubled", "text", 2 * WIDTH, 1
+    fingerprint = "d" * 64
+    device, frames_per_second, equal_lengths = "cpu", None, False
+
+    def __init__(self):
+        self.base = Noise()
+
+    def encode(self, batch):
+        raise AssertionError("the frames of the base are in the cache")
+
+    def derive(self, given):
+        return np.concatenate([given, 2 * given], axis=1)
+
+    def save(self, folder):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("free", [10**9, 100])
+def test_frames_that_follow_from_others_are_made_from_what_is_stored(cache, monkeypatch, free):
+    encoder = Doubled()
+    wanted = items(encoder=encoder.base, cache=cache)
+    monkeypatch.setattr(frames, "free_bytes", lambda: free)
+
+    found = cached_frames(list(wanted), encoder, wanted, cache)
+
+    assert isinstance(found, StoredFrames) == (free == 100)
+    for row, item in enumerate(wanted.values()):
+        stored = cache.get(encoder.base, item.key)
+        assert np.array_equal(found[row].numpy(), encoder.derive(stored))
+        assert frames.num_frames_of(found, row) == len(stored)
+
+
 def test_frames_that_are_not_whole_are_encoded_again(cache):
     encoder = Noise()
     wanted = items(encoder=encoder, cache=cache)

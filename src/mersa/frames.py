@@ -5,8 +5,8 @@ maps (65,530 by Linux's default) or files, and what was read is not counted as i
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mersa.encoders.base import Encoder, missing
+from mersa.audio import FloatArray
+from mersa.encoders.base import Derived, Encoder, missing
 from mersa.encoders.budget import Item
 from mersa.encoders.cache import FeatureCache, load_frames
 from mersa.errors import StorageError
@@ -38,12 +39,15 @@ class Place:
         offset: Bytes before the first frame.
         length: Number of frames, L.
         width: Of each, D.
+        derive: What makes of them the frames of a derived encoder, as many; None where they are
+            wanted as they stand.
     """
 
     path: str
     offset: int
     length: int
     width: int
+    derive: Callable[[FloatArray], FloatArray] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -67,7 +71,8 @@ class Place:
                 f"{self.path} holds {len(frames)} numbers, but {count} were there when the "
                 "training began; leave the cache alone while it runs"
             )
-        return torch.from_numpy(frames.reshape(self.length, self.width))
+        held: FloatArray = frames.reshape(self.length, self.width)
+        return torch.from_numpy(self.derive(held) if self.derive else held)
 
 
 class StoredFrames(Sequence[Tensor]):
@@ -153,9 +158,10 @@ def _entries(frames: Frames) -> Sequence[Place | Tensor]:
 
 
 def _size(encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache) -> int:
-    """Return how many bytes the frames take on disk; those that are not there count as none."""
+    """Return how many bytes the frames take by what is on disk; what is not there counts as none."""
     paths = (cache.path(encoder, key) for key in items)
-    return sum(path.stat().st_size for path in paths if path.is_file())
+    stored = sum(path.stat().st_size for path in paths if path.is_file())
+    return stored * encoder.width // encoder.base.width if isinstance(encoder, Derived) else stored
 
 
 def _place(encoder: Encoder, item: Item, cache: FeatureCache) -> Place:
@@ -169,7 +175,7 @@ def _place(encoder: Encoder, item: Item, cache: FeatureCache) -> Place:
             f"the frames in {path} were just written and cannot be read again; give another "
             "folder with --cache"
         )
-    return place
+    return replace(place, derive=encoder.derive) if isinstance(encoder, Derived) else place
 
 
 def _read_header(path: Path) -> Place | None:

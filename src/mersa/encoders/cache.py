@@ -28,7 +28,9 @@ class FeatureCache:
         self.folder = folder
 
     def path(self, encoder: Encoder, key: str) -> Path:
-        """Return where the frames of one clip stand."""
+        """Return where the frames of one clip stand; of a derived encoder, those of its base."""
+        while isinstance(encoder, Derived):
+            encoder = encoder.base
         name = hashlib.sha256(f"{encoder.fingerprint}:{key}".encode()).hexdigest()
         return self.folder / encoder.fingerprint[:16] / name[:2] / f"{name}.npy"
 
