@@ -137,7 +137,6 @@ def test_what_fits_is_held_and_what_does_not_is_told(cache, monkeypatch, caplog)
     )
 
 
-@pytest.mark.usefixtures("little_memory")
 class Doubled:
     """Frames that follow from those of `Noise`: each twice as wide."""
 
@@ -173,6 +172,7 @@ def test_frames_that_follow_from_others_are_made_from_what_is_stored(cache, monk
         assert frames.num_frames_of(found, row) == len(stored)
 
 
+@pytest.mark.usefixtures("little_memory")
 def test_frames_that_are_not_whole_are_encoded_again(cache):
     encoder = Noise()
     wanted = items(encoder=encoder, cache=cache)

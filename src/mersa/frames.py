@@ -158,7 +158,7 @@ def _entries(frames: Frames) -> Sequence[Place | Tensor]:
 
 
 def _size(encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache) -> int:
-    """Return how many bytes the frames take by what is on disk; what is not there counts as none."""
+    """Return how many bytes frames take by what is on disk; what is not there counts as none."""
     paths = (cache.path(encoder, key) for key in items)
     stored = sum(path.stat().st_size for path in paths if path.is_file())
     return stored * encoder.width // encoder.base.width if isinstance(encoder, Derived) else stored
