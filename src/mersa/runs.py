@@ -327,10 +327,11 @@ def check_finished(folder: Path) -> None:
     """Refuse a run, or a run above its folds and seeds, whose training did not end.
 
     Raises:
-        RunError: If it is unfinished.
+        RunError: If it is unfinished, or no run at all.
     """
     lacking = _lacking(folder)
     if lacking:
+        members(folder)
         raise RunError(
             f"{folder} is unfinished (it has no {lacking[-1]}); go on with: mersa train ... "
             f"--out {folder}"
