@@ -270,6 +270,17 @@ def test_a_run_uses_it_and_says_so(small_corpus, quick, cache, made, tmp_path):
     assert "LEAK" not in card
 
 
+def test_a_run_finds_an_encoder_that_was_named_by_a_relative_path_from_elsewhere(
+    small_corpus, quick, cache, aligned, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    train(small_corpus, words_alone(quick, aligned.name), run, cache=cache, device="cpu")
+    monkeypatch.chdir(small_corpus.parent)
+
+    assert Recognizer.from_pretrained(run, device="cpu").predict(text="so happy").label
+
+
 def test_a_bundle_answers_without_the_folder(small_corpus, quick, cache, aligned, tmp_path):
     out = tmp_path / "run"
     train(small_corpus, words_alone(quick, aligned), out, cache=cache, device="cpu")

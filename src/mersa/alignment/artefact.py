@@ -59,8 +59,8 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
             continue
         facts = read(folder)
         check(folder, facts, cut)
-        name = str(folder) if folder != Path(settings.name) else settings.name
-        sections[modality] = settings.model_copy(update={"name": name})
+        # Absolute, so that the run is answered with and scored from any working folder.
+        sections[modality] = settings.model_copy(update={"name": str(folder.absolute())})
         told[modality] = summary(facts)
     if told:
         told = {"leak": any(one["leak"] for one in told.values()), **told}
