@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mersa.errors import ConfigError
+from mersa.launch import num_to_start
 from mersa.runs import read_metrics, read_predictions
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mersa"]
@@ -151,3 +153,10 @@ def test_a_script_without_a_guard_is_told_to_have_one(small_corpus, tmp_path):
 
     assert ended.returncode == 1
     assert "put what it does below: if __name__ == '__main__':" in ended.stderr
+
+
+def test_more_processes_than_cores_are_refused_before_any_is_started():
+    most = max(2, os.cpu_count() or 1)
+
+    with pytest.raises(ConfigError, match=rf"devices is 1000, but {most} processes are the most"):
+        num_to_start(1000, "cpu")

@@ -130,6 +130,26 @@ def test_one_file_can_hold_all_answers(folder, small_run, mersa, tmp_path):
     assert [row["audio"] for row in rows] == [str(folder / "b.ogg"), str(folder / "more" / "a.ogg")]
 
 
+def test_answers_never_take_the_place_of_what_is_read_or_of_other_files(
+    folder, small_run, mersa, tmp_path
+):
+    clip, transcript = folder / "b.ogg", folder / "b.ogg.srt"
+    transcript.write_text("1\n00:00:00,000 --> 00:00:01,000\nso happy\n")
+    (tmp_path / "other.csv").write_text("mine")
+    before = {path: path.read_bytes() for path in (clip, transcript, tmp_path / "other.csv")}
+
+    over_clip = mersa("predict", small_run, folder, "--out", clip, "--again", *QUIET)
+    over_other = mersa("predict", small_run, clip, "--out", tmp_path / "other.csv", *QUIET)
+    over_words = mersa("predict", small_run, clip, "--format", "srt", "--out", folder, *QUIET)
+
+    assert [one.code for one in (over_clip, over_other, over_words)] == [2, 2, 2]
+    assert "is read here, so it cannot take the answers; name another" in over_clip.err
+    assert "other.csv is there already; name another --out, or replace it" in over_other.err
+    assert "b.ogg.srt is there already, and mersa predict did not write it" in over_words.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (folder / ".predict.json").exists()
+
+
 @pytest.mark.parametrize(
     ("form", "suffix"), [("srt", ".srt"), ("vtt", ".vtt"), ("audacity", ".txt")]
 )

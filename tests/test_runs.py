@@ -363,3 +363,10 @@ def test_metrics_that_hold_no_scores_are_refused(tmp_path, content):
         RunError, match=r"metrics\.json does not hold the scores of a run; evaluate"
     ):
         runs.read_metrics(tmp_path)
+
+
+def test_what_is_no_run_is_not_called_unfinished(tmp_path):
+    with pytest.raises(RunError, match=r"holds no config.toml; name a run folder"):
+        runs.check_finished(tmp_path)
+    with pytest.raises(RunError, match=r"is not a folder; name a run folder"):
+        runs.check_finished(tmp_path / "nowhere")

@@ -4,7 +4,9 @@ import csv
 import importlib
 import json
 import re
+import resource
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from mersa.config import apply_assignments, make_config
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.speech import SpeechEncoder
 from mersa.encoders.text import TextEncoder
-from mersa.errors import AudioError, ConfigError, EncoderError, RunError
+from mersa.errors import AudioError, ConfigError, EncoderError, RunError, StorageError
 from mersa.experiment import bundle, evaluate, train
 from mersa.manifest import read_manifest
 from mersa.paper import find_row, row_changes
@@ -260,6 +262,20 @@ def test_tuned_weights_that_were_changed_are_refused(run_copy, encoders):
 
     with pytest.raises(EncoderError, match=r"the text encoder .* has other weights or settings"):
         runs.load_run(run_copy)
+
+
+def test_a_full_disk_is_told_while_tuned_weights_are_written(encoders, tmp_path):
+    encoder = TextEncoder(str(encoders[0]))
+    model, _ = encoder.load()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        with pytest.raises(StorageError, match=r"model.safetensors cannot be written whole"):
+            encoder.save_tuned(model, tmp_path / "tuned")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_the_fingerprint_of_tuned_weights_is_sealed(run_copy, encoders):

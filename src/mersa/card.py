@@ -101,7 +101,8 @@ def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]
 def _alignment(metrics: Mapping[str, Any]) -> list[str]:
     """Tell which encoders were aligned, from what, and whether that leaks."""
     aligned = [
-        f"The {modality} encoder was self-aligned from `{last_name(facts['base']['name'])}` on "
+        f"The {modality} encoder was {facts.get('how', 'self-aligned')} from "
+        f"`{last_name(facts['base']['name'])}` on "
         f"{'the train part' if facts['parts'] == 'train' else 'all parts'}."
         for modality, facts in metrics.get("alignment", {}).items()
         if modality != "leak"

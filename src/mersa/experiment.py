@@ -464,7 +464,19 @@ def _train_leaf(
     trainable = num_trainable(network)
     if isinstance(network, TunedNetwork):
         for modality, encoder in network.encoders():
-            runs.save_tuned(leaf, modality, config, encoder)
+            told = facts["alignment"].get(modality, {})
+            learnt_from = {
+                "modality": modality,
+                "how": artefact.TUNED_IN_RUN,
+                "leak": bool(told.get("leak")),
+                "parts": "all" if told.get("leak") else "train",
+                "labels": list(labels.labels),
+                "protocol": config.data.protocol,
+                "base": {"name": getattr(config, modality).name},
+                "data_sha256": runs.read_json(leaf / "environment.json")["data_sha256"],
+                "parts_sha256": seen.fold.sha256(),
+            }
+            runs.save_tuned(leaf, modality, config, encoder, learnt_from)
         network = network.network
     runs.save_network(leaf, network)
     runs.write_history(leaf, result.history)

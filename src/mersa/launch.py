@@ -61,6 +61,12 @@ def num_to_start(devices: int | None, device: str) -> int:
             f"devices is {devices}, but torch sees {torch.cuda.device_count()} GPUs; give as many, "
             "or choose --device cpu"
         )
+    most = max(2, os.cpu_count() or 1)  # two can be tried out anywhere
+    if kind == "cpu" and devices > most:
+        raise ConfigError(
+            f"devices is {devices}, but {most} processes are the most for the "
+            f"{os.cpu_count()} cores of this machine; give at most {most}"
+        )
     return devices
 
 

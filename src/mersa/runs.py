@@ -234,17 +234,30 @@ def save_encoder(folder: Path, modality: str, encoder: "Encoder", *, whole: bool
     write_json(folder / "encoders" / f"{modality}.json", _facts(encoder))
 
 
-def save_tuned(folder: Path, modality: str, config: Config, tuned: "TunedEncoder") -> None:
+def save_tuned(
+    folder: Path,
+    modality: str,
+    config: Config,
+    tuned: "TunedEncoder",
+    learnt_from: Mapping[str, Any],
+) -> None:
     """Keep a tuned encoder whole in a leaf, where it stands as a bundled one does.
 
     What is recorded is the fingerprint of the folder as it will be loaded, and what it was tuned
-    from.
+    from. It has learnt labels, so it says what it learnt from as an aligned encoder does: another
+    run that reads it is held to the same parts, and told of a leak.
     """
+    from mersa.alignment import artefact
+
     inside = folder / "encoders" / modality
     partial = inside.with_name(f"{modality}.partial")
     for old in (partial, inside):
         shutil.rmtree(old, ignore_errors=True)
     tuned.save(partial)
+    sealed = artefact.files_sha256(
+        partial, sorted(path.name for path in partial.iterdir() if path.is_file())
+    )
+    write_json(partial / artefact.FACTS, {**learnt_from, "files_sha256": sealed})
     partial.rename(inside)
     loaded = _build_encoder(modality, config, saved=inside)
     facts = _facts(loaded) | {"tuned_from": _facts(tuned.encoder)}
@@ -314,10 +327,11 @@ def check_finished(folder: Path) -> None:
     """Refuse a run, or a run above its folds and seeds, whose training did not end.
 
     Raises:
-        RunError: If it is unfinished.
+        RunError: If it is unfinished, or no run at all.
     """
     lacking = _lacking(folder)
     if lacking:
+        members(folder)
         raise RunError(
             f"{folder} is unfinished (it has no {lacking[-1]}); go on with: mersa train ... "
             f"--out {folder}"

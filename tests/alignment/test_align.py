@@ -70,6 +70,11 @@ def facts_of(folder):
     return json.loads((folder / "alignment.json").read_text(encoding="utf-8"))
 
 
+def retell(folder, **changes):
+    told = json.dumps({**facts_of(folder), **changes})
+    (folder / "alignment.json").write_text(told, encoding="utf-8")
+
+
 def words_alone(quick, folder, *more):
     return quick(f"text.name={folder}", "network.system=text", "train.epochs=1", *more)
 
@@ -265,6 +270,17 @@ def test_a_run_uses_it_and_says_so(small_corpus, quick, cache, made, tmp_path):
     assert "LEAK" not in card
 
 
+def test_a_run_finds_an_encoder_that_was_named_by_a_relative_path_from_elsewhere(
+    small_corpus, quick, cache, aligned, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    train(small_corpus, words_alone(quick, aligned.name), run, cache=cache, device="cpu")
+    monkeypatch.chdir(small_corpus.parent)
+
+    assert Recognizer.from_pretrained(run, device="cpu").predict(text="so happy").label
+
+
 def test_a_bundle_answers_without_the_folder(small_corpus, quick, cache, aligned, tmp_path):
     out = tmp_path / "run"
     train(small_corpus, words_alone(quick, aligned), out, cache=cache, device="cpu")
@@ -307,6 +323,13 @@ def test_a_run_on_other_labels_data_or_parts_is_refused(
         (lambda one: (one / "alignment.json").write_text("{"), r"cannot be read .*align again"),
         (lambda one: (one / "alignment.json").write_text("{}"), r"is not what mersa align writes"),
         (lambda one: (one / "config.json").write_text("{}"), r"config.json is not the file that"),
+        (lambda one: (one / "vocab.txt").write_text("a\n"), r"vocab.txt is not the file that"),
+        (lambda one: retell(one, labels=5), r"is not what mersa align writes.*--again"),
+        (lambda one: retell(one, data_sha256=5), r"is not what mersa align writes"),
+        (lambda one: retell(one, files_sha256=None), r"is not what mersa align writes"),
+        (lambda one: retell(one, files_sha256={}), r"is not what mersa align writes"),
+        (lambda one: retell(one, leak="no"), r"is not what mersa align writes"),
+        (lambda one: retell(one, parts="all"), r"is not what mersa align writes"),
     ],
 )
 def test_a_spoilt_folder_is_refused(spoil, message, small_corpus, quick, cache, aligned, tmp_path):
@@ -314,6 +337,69 @@ def test_a_spoilt_folder_is_refused(spoil, message, small_corpus, quick, cache, 
 
     with pytest.raises(AlignmentError, match=message):
         train(small_corpus, words_alone(quick, aligned), tmp_path / "r", cache=cache, device="cpu")
+
+
+def test_weights_that_the_last_step_spoilt_are_not_taken_for_aligned(
+    small_corpus, settings, tmp_path
+):
+    # The loss is taken before the step, so that of a single step is a number.
+    spoilt = settings("align.weight_decay=1e38", "align.epochs=1", "align.batch_size=4096")
+
+    with pytest.raises(
+        ConfigError, match=r"vectors .* no finite numbers; lower .*align.weight_decay"
+    ):
+        align(small_corpus, spoilt, tmp_path / "a", device="cpu")
+    assert not (tmp_path / "a" / "alignment.json").exists()
+
+
+def test_again_keeps_files_that_are_not_its_own(small_corpus, settings, aligned):
+    (aligned / "run").mkdir()
+    (aligned / "run" / "notes.txt").write_text("mine")
+
+    align(small_corpus, settings("align.seed=1"), aligned, device="cpu", again=True)
+
+    assert (aligned / "run" / "notes.txt").read_text() == "mine"
+    assert facts_of(aligned)["seed"] == 1
+
+
+def test_folds_that_replace_a_single_one_leave_nothing_of_it(
+    small_corpus, quick, cache, settings, aligned, tmp_path
+):
+    folds = settings("data.protocol=column:session")
+    align(small_corpus, folds, aligned, device="cpu", again=True)
+
+    assert all(path.name.startswith("fold-") for path in aligned.iterdir())
+    by_session = words_alone(quick, aligned, "data.protocol=column:session")
+    train(small_corpus, by_session, tmp_path / "run", cache=cache, device="cpu")
+
+
+def test_an_encoder_is_not_aligned_in_its_own_place(small_corpus, settings, aligned):
+    before = sorted(path.name for path in aligned.iterdir())
+
+    with pytest.raises(AlignmentError, match=r"lies in .*, which is to hold .* another --out"):
+        align(small_corpus, settings(f"text.name={aligned}"), aligned, device="cpu", again=True)
+    assert sorted(path.name for path in aligned.iterdir()) == before
+
+
+def test_an_encoder_that_a_run_tuned_is_bound_to_its_parts_and_carries_its_leak(
+    small_corpus, quick, cache, settings, tmp_path
+):
+    leaky = settings("align.parts=all", "align.epochs=1")
+    align(small_corpus, leaky, tmp_path / "leaky", device="cpu", allow_leak=True)
+    first = words_alone(quick, tmp_path / "leaky", "text.weights=tuned")
+    train(small_corpus, first, tmp_path / "first", cache=cache, device="cpu")
+    tuned = tmp_path / "first" / "encoders" / "text"
+
+    then = train(
+        small_corpus, words_alone(quick, tuned), tmp_path / "then", cache=cache, device="cpu"
+    )
+    assert then["leak"] == [
+        "the text encoder was aligned on all parts, so it has seen the labels of validation and "
+        "test"
+    ]
+    other = words_alone(quick, tuned, "data.protocol=column:session")
+    with pytest.raises(AlignmentError, match=r"other parts"):
+        train(small_corpus, other, tmp_path / "other", cache=cache, device="cpu")
 
 
 def test_folds_have_folders_of_their_own(small_corpus, quick, cache, settings, tmp_path):

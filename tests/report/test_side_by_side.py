@@ -159,6 +159,8 @@ def test_runs_of_different_test_parts_are_refused(run):
 
 
 def test_an_unfinished_run_is_refused(tmp_path):
+    (tmp_path / "config.toml").write_text("")
+
     with pytest.raises(
         RunError, match=r"is unfinished \(it has no metrics\.json\); go on with: mersa train"
     ):

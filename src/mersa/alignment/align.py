@@ -108,6 +108,7 @@ def _align(
     with one_process(out, busy) if first else nullcontext():
         if first:
             folder.check_place(out, leaves, config, again=again)
+            folder.check_base(out, getattr(config, config.align.modality).name)
         told = []
         for leaf, fold in zip(leaves, folds, strict=True):
             known = artefact.Cut(selection.labels, digest, fold)
@@ -122,6 +123,8 @@ def _align(
                     leaf, config, manifest, selection, known, cache, again, fabric, progress
                 )
             told.append({"folder": str(leaf), **facts})
+        if again and first:
+            folder.clear_others(out, leaves)
     return {"folder": str(out), "folds": told}
 
 
@@ -283,6 +286,8 @@ class _Measure:
         train, validation = (
             geometry.unit(embed(embedder, self._source, keys)) for keys in self._keys
         )
+        if not (np.isfinite(train).all() and np.isfinite(validation).all()):
+            return float("nan")
         train_labels, truth = self._labels
         answers = geometry.vote(
             train, train_labels, validation, self._num_labels, count=self._neighbours

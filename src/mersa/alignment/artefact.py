@@ -19,6 +19,8 @@ from mersa.folds import Fold
 
 FACTS = "alignment.json"
 BEGUN = "align.toml"
+TUNED_IN_RUN = "tuned in a run"
+"""What `how` says of an encoder that a run tuned: it learnt labels, as an aligned one did."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,8 @@ def bind(config: Config, cut: Cut) -> tuple[Config, dict[str, Any]]:
         if found is None:
             continue
         folder, facts = found
-        name = str(folder) if folder != Path(settings.name) else settings.name
-        sections[modality] = settings.model_copy(update={"name": name})
+        # Absolute, so that the run is answered with and scored from any working folder.
+        sections[modality] = settings.model_copy(update={"name": str(folder.absolute())})
         told[modality] = summary(facts)
     if told:
         told = {"leak": any(one["leak"] for one in told.values()), **told}
@@ -123,11 +125,12 @@ def read(folder: Path) -> dict[str, Any]:
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        whole = {"leak", "labels", "data_sha256", "parts_sha256", "files_sha256"} <= set(facts)
-    except (OSError, ValueError, TypeError) as error:
-        raise AlignmentError(f"{path} cannot be read ({first_line(error)}); align again") from None
-    if not whole:
-        raise AlignmentError(f"{path} is not what mersa align writes; align again")
+    except (OSError, ValueError) as error:
+        raise AlignmentError(
+            f"{path} cannot be read ({first_line(error)}); align again with --again"
+        ) from None
+    if not (isinstance(facts, dict) and _is_whole(facts)):
+        raise AlignmentError(f"{path} is not what mersa align writes; align again with --again")
     return dict(facts)
 
 
@@ -166,7 +169,8 @@ def check(folder: Path, facts: Mapping[str, Any], cut: Cut) -> None:
 def summary(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run tells of an aligned encoder."""
     kept = ("leak", "parts", "base", "parts_sha256", "preset", "pooling", "best_epoch", "measures")
-    return {name: facts[name] for name in kept if name in facts}
+    told = {name: facts[name] for name in kept if name in facts}
+    return told | ({"how": facts["how"]} if facts.get("how") == TUNED_IN_RUN else {})
 
 
 def leaks_told(alignment: Mapping[str, Any]) -> list[str]:
@@ -188,3 +192,16 @@ def file_sha256(path: Path) -> str:
     """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    labels, files = facts.get("labels"), facts.get("files_sha256")
+    return (
+        isinstance(facts.get("leak"), bool)
+        and (facts["leak"] or facts.get("parts") != "all")
+        and isinstance(labels, list)
+        and all(isinstance(one, str) for one in labels)
+        and all(isinstance(facts.get(name), str) for name in ("data_sha256", "parts_sha256"))
+        and isinstance(files, dict)
+        and bool(files)
+    )

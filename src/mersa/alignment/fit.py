@@ -71,7 +71,7 @@ def fit(
         examples: What is learnt from.
         settings: The loop's settings.
         fabric: Processes; each runs its share of a batch, and the first measures and stores.
-        measure: Gives the validation score of the space; larger is better.
+        measure: Gives the validation score of the space; larger is better, NaN where there is none.
         state: File of the stored state; a fit goes on from it if it is there.
         name: What is aligned, for what is told.
         progress: What is told of it.
@@ -91,7 +91,14 @@ def fit(
 
     def scored() -> float:
         mine = measure(embedder) if parallel.is_first(fabric) else 0.0
-        return parallel.gather(fabric, mine)[0]
+        score = parallel.gather(fabric, mine)[0]
+        if math.isnan(score):  # the last loss was taken before its step moved the weights
+            raise ConfigError(
+                "the vectors of the encoder are no finite numbers; lower align.learning_rate (it "
+                f"is {settings.learning_rate}) or align.weight_decay (it is "
+                f"{settings.weight_decay})"
+            )
+        return score
 
     parts: dict[str, Stateful] = {"model": embedder, "optimizer": optimizer}
     result = Fit()

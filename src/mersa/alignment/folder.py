@@ -10,6 +10,7 @@ README.md  alignment.json                            last: without it, unfinishe
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mersa.alignment.project import Source, save
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import read_config, to_toml
 from mersa.encoders.huggingface import quiet
-from mersa.encoders.layout import copy_side_files
+from mersa.encoders.layout import SIDE_FILES, copy_side_files
 from mersa.encoders.projected import PROJECTION_FILES, Projection
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError
@@ -30,8 +31,21 @@ from mersa.files import is_in_a_file, write_json, write_text, write_whole
 
 STATE = "resume.pt"
 _PARTIAL = "model.partial"
-_SEALED = ("config.json", "model.safetensors")
-_MODULES = (("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"))
+_POOLING = "1_Pooling"
+_WRITTEN = (
+    artefact.FACTS,  # first, so that what is left of a killed removal is unfinished
+    STATE,
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    f"{_POOLING}/config.json",
+    "sentence_bert_config.json",
+    *SIDE_FILES,
+    *PROJECTION_FILES,
+    artefact.BEGUN,
+)
+_MODULES = (("0", "", "Transformer"), ("1", _POOLING, "Pooling"))
 
 
 def is_finished(folder: Path) -> bool:
@@ -66,10 +80,24 @@ def check_place(out: Path, leaves: list[Path], config: AlignConfig, *, again: bo
         _check_same(one, config)
 
 
+def check_base(out: Path, name: str) -> None:
+    """See that what is aligned does not lie where the result is to stand.
+
+    Raises:
+        AlignmentError: If it does, since it would be removed before it is copied.
+    """
+    base = Path(name).expanduser().resolve()
+    if base.is_dir() and (base == out.resolve() or out.resolve() in base.parents):
+        raise AlignmentError(
+            f"the encoder {name} lies in {out}, which is to hold the aligned one; choose another "
+            "--out"
+        )
+
+
 def begin(folder: Path, config: AlignConfig, *, again: bool) -> None:
-    """Write the settings; of an alignment that is done anew nothing stays."""
-    if again and folder.is_dir():
-        shutil.rmtree(folder)
+    """Write the settings; of an alignment that is done anew nothing stays but others' files."""
+    if again:
+        _remove(folder)
     if not (folder / artefact.BEGUN).is_file():
         write_text(folder / artefact.BEGUN, to_toml(config))
 
@@ -103,13 +131,14 @@ def finish(
     with quiet():
         embedder.model.config.save_pretrained(partial)
     copy_side_files(encoder.folder, partial)
+    sealed = sorted(path.name for path in partial.iterdir())  # what decides the frames
     modules = [
         {"idx": int(idx), "name": idx, "path": path, "type": f"sentence_transformers.models.{kind}"}
         for idx, path, kind in _MODULES
     ]
     write_json(partial / "modules.json", modules)
     write_json(
-        partial / "1_Pooling" / "config.json",
+        partial / _POOLING / "config.json",
         {
             "word_embedding_dimension": encoder.width,
             "pooling_mode_cls_token": embedder.pooling == "cls",
@@ -122,7 +151,7 @@ def finish(
         partial / "sentence_bert_config.json",
         {"max_seq_length": encoder.max_tokens, "do_lower_case": False},
     )
-    return _put(partial, folder, facts, _SEALED)
+    return _put(partial, folder, facts, sealed)
 
 
 def finish_projection(
@@ -163,6 +192,23 @@ def tidy(folder: Path) -> None:
     (folder / STATE).unlink(missing_ok=True)
     for partial in folder.rglob(".*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def clear_others(out: Path, leaves: Sequence[Path]) -> None:
+    """Remove the aligned encoders of other folds, which those that were made anew replace."""
+    for one in (out, *sorted(out.glob("fold-*"))):
+        if one not in leaves and (one / artefact.BEGUN).is_file():
+            _remove(one)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what an alignment writes into a folder, and the folder if nothing else is in it."""
+    shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
+    for path in (*(folder / name for name in _WRITTEN), *folder.glob(".*.partial")):
+        path.unlink(missing_ok=True)
+    for place in (folder / _POOLING, folder):
+        with suppress(OSError):
+            place.rmdir()
 
 
 def _check_same(folder: Path, config: AlignConfig) -> None:

@@ -103,6 +103,8 @@ def study(
             )
     leaves = _leaves(aligned)
     every = [artefact.read(leaf) for leaf in leaves]
+    if any("settings" not in facts for facts in every):
+        raise AlignmentError(f"{leaves[0]} was tuned in a run; name a folder that mersa align made")
     config = AlignConfig.model_validate(every[0]["settings"])
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [one.emotion for one in manifest])

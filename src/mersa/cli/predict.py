@@ -94,6 +94,8 @@ def predict(
             raise ConfigError(f"{option} goes with one recording, but {len(recordings)} were given")
     segmentation, turns = _segmentation(segments, assignments or [], channels)
     _check_format(form, len(recordings) if names else 0, out)
+    read = [*map(Path, names), words, turns, *(one.path for one in recordings)]
+    _check_file(out, [one for one in read if one is not None], again=again)
 
     from mersa.recognize.many import Request
     from mersa.recognize.recognizer import Recognizer
@@ -227,6 +229,18 @@ def _check_format(form: str, count: int, out: Path | None) -> None:
             f"format {form} is a file for one recording, but {count} were given; "
             "give one at a time, choose jsonl or csv, or name a folder with --out"
         )
+
+
+def _check_file(out: Path | None, read: list[Path], *, again: bool) -> None:
+    """See that one file for all replaces nothing that is read, and other files by --again alone."""
+    from mersa.errors import ConfigError
+
+    if out is None or not out.suffix or not out.is_file():
+        return
+    if any(one.exists() and out.samefile(one) for one in read):
+        raise ConfigError(f"--out {out} is read here, so it cannot take the answers; name another")
+    if not again:
+        raise ConfigError(f"{out} is there already; name another --out, or replace it by --again")
 
 
 def _named(name: str, error: MersaError) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -14,6 +15,7 @@ from mersa.encoders.huggingface import load_config, quiet
 from mersa.encoders.layout import copy_side_files
 from mersa.encoders.tunable import Tunable
 from mersa.errors import EncoderError
+from mersa.files import write_whole
 
 
 def to_tune(
@@ -82,7 +84,8 @@ def save_tuned(model: Any, source: Path, folder: Path, *, leave_out: Collection[
     config.architectures = [type(model).__name__]
     config.dtype = torch.float32
     with quiet():
-        model.save_pretrained(folder, state_dict=weights)
+        with write_whole(folder / "model.safetensors") as partial:
+            partial.write_bytes(to_bytes(weights, metadata={"format": "pt"}))
         config.save_pretrained(folder)
     copy_side_files(source, folder)
 

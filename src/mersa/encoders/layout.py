@@ -41,7 +41,7 @@ TOKENIZER_FILES = (
 )
 """A text model needs at least one of these."""
 
-_SIDE_FILES = (
+SIDE_FILES = (
     *TOKENIZER_FILES,
     "merges.txt",
     "tokenizer_config.json",
@@ -49,6 +49,7 @@ _SIDE_FILES = (
     "added_tokens.json",
     "preprocessor_config.json",
 )
+"""What stands beside the weights of a model and decides its frames too."""
 
 _TOLD_FILES = ("alignment.json", "align.toml", "modules.json", "1_Pooling/config.json")
 """What stands in an aligned folder and changes no frame."""
@@ -131,7 +132,7 @@ def content_hash(folder: Path, settings: Mapping[str, Any]) -> str:
     the sharding nor the path matters. The model itself is not built.
     """
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode())
-    for name in ("config.json", *sorted(_SIDE_FILES)):
+    for name in ("config.json", *sorted(SIDE_FILES)):
         if (folder / name).is_file():
             content = (folder / name).read_bytes()
             digest.update(f"\n{name} {len(content)}\n".encode())
@@ -161,7 +162,7 @@ def copy_model(source: Path, folder: Path) -> None:
 
 def copy_side_files(source: Path, folder: Path, *more: str) -> None:
     """Copy tokenizer and preprocessor, and what else is named, where they are there."""
-    for name in (*more, *_SIDE_FILES):
+    for name in (*more, *SIDE_FILES):
         if (source / name).is_file():
             with write_whole(folder / name) as partial:
                 shutil.copyfile(source / name, partial)

@@ -39,6 +39,7 @@ class AnswerFolder:
         self._folder, self._form, self._again = folder, FORMATS[form], again
         facts = json.loads(json.dumps({"format": form, **facts}))
         known = _facts(folder)
+        self._is_ours = known is not None
         if known is not None and known != facts and not again:
             differing = sorted(
                 name for name in {*known, *facts} if known.get(name) != facts.get(name)
@@ -47,13 +48,15 @@ class AnswerFolder:
                 f"{folder} holds answers that were made with another {', '.join(differing)}; name "
                 "another folder, or make them anew with --again"
             )
-        write_json(folder / FACTS, facts)
+        self._facts = facts
 
     def left(self, recordings: Sequence[Recording]) -> list[Recording]:
         """Return the recordings that have no answer, or have changed since.
 
+        From here on the folder says how its answers were made.
+
         Raises:
-            ConfigError: If two answers would go to one file.
+            ConfigError: If two answers would go to one file, or one to a file of somebody else's.
         """
         places: dict[Path, Recording] = {}
         for one in recordings:
@@ -63,6 +66,12 @@ class AnswerFolder:
                     f"{other.name} and {one.name} would have their answers in one file, "
                     f"{self._path(one)}; name the folder that holds both, or judge them apart"
                 )
+            if not self._is_ours and self._path(one).exists():
+                raise ConfigError(
+                    f"{self._path(one)} is there already, and mersa predict did not write it; name "
+                    "another folder for the answers"
+                )
+        write_json(self._folder / FACTS, self._facts)
         return [one for one in recordings if self._again or not self._is_done(one)]
 
     def write(self, recording: Recording, prediction: Prediction) -> Path:
