@@ -121,6 +121,7 @@ def test_limits_are_told():
     ("settings", "kept"),
     [
         ({"text": {"name": "/home/me/models/small-bert"}}, "small-bert"),
+        ({"text": {"name": "me/models/small-bert"}}, "small-bert"),
         ({"text": {"name": "../models/small-bert"}}, "small-bert"),
         ({"text": {"name": "~/models/small-bert"}}, "small-bert"),
         ({"audio": {"name": "onnx:/home/me/models/small.onnx"}}, "onnx:small.onnx"),

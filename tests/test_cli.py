@@ -578,7 +578,7 @@ def test_no_network_and_no_weights(offline, small_corpus, tmp_path):
 
     assert ended.returncode == 2
     assert "encoder 'facebook/wav2vec2-base' is not in the local cache" in ended.stderr
-    assert "connect to the network once, or give a folder" in ended.stderr
+    assert "connect to the network once, give a folder with its" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert not out.exists()
 

@@ -120,10 +120,10 @@ def test_two_answers_never_go_to_one_file(folder, small_run, mersa, tmp_path):
     assert "would have their answers in one file" in said.err
 
 
-def test_one_file_can_hold_all_answers(folder, small_run, mersa, tmp_path):
+def test_one_file_can_hold_all_answers_in_the_format_of_its_end(folder, small_run, mersa, tmp_path):
     out = tmp_path / "all.csv"
 
-    said = mersa("predict", small_run, folder, "--format", "csv", "--out", out, *QUIET)
+    said = mersa("predict", small_run, folder, "--out", out, *QUIET)
 
     assert (said.code, said.out) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))

@@ -188,11 +188,14 @@ def _without_paths(config: Config) -> Config:
 
 
 def last_name(setting: str) -> str:
-    """Cut this machine's folders off an encoder or a protocol, as off `onnx:/home/me/x.onnx`."""
+    """Cut this machine's folders off an encoder or a protocol, as off `onnx:/home/me/x.onnx`.
+
+    An id of the Hugging Face Hub has one slash at most, so what has more is a folder.
+    """
     kind, path = re.fullmatch(r"((?:onnx:|vggish:|file:)?)(.*)", setting, re.DOTALL).groups()  # type: ignore[union-attr]
     if PureWindowsPath(path).drive:
         return f"{kind}{PureWindowsPath(path).name}"
-    if path.startswith(("/", "~", ".")):
+    if path.startswith(("/", "~", ".")) or path.count("/") > 1:
         return f"{kind}{PurePosixPath(path).name}"
     return setting
 

@@ -95,7 +95,10 @@ def test_the_folder_is_whole_and_says_how_it_was_made(made, small_corpus, bert):
     assert 0 < facts["examples"]["texts"] <= len(by_part)
     assert len(facts["history"]) == 2
     assert any("stand under several labels" in sentence for sentence in told)
-    assert any("before, validation balanced accuracy by nearest" in sentence for sentence in told)
+    assert any(
+        "before the first step, validation balanced accuracy by nearest" in sentence
+        for sentence in told
+    )
 
 
 def test_the_weights_move_and_the_pooler_does_not(made, bert):

@@ -298,7 +298,11 @@ def test_rehearsal_runs_all_24_rows_onto_one_page(mersa, tmp_path):
     few = ("--set", "train.epochs=1", "--set", "align.epochs=1")
 
     said = mersa("reproduce", *words, *few, "--json")
+    again = mersa("reproduce", *words, *few, "--quiet")
+    listed = mersa("reproduce", *words, *few, "--dry-run", "--quiet")
 
+    assert "nothing beside the printed numbers is evidence" in again.out
+    assert listed.out.endswith("all steps are finished\n")
     found = json.loads(said.out)
     page = (out / "report.html").read_text()
     assert said.code == 0
@@ -321,6 +325,7 @@ def test_verb_prints_a_line_a_row_and_where_the_page_is(whole, world, mersa):
     assert lines[0].split()[:3] == ["row", "model", "method"]
     assert [line.split()[0] for line in lines[1:3]] == ["V.1", "V.5"]
     assert "0.562" in lines[1]
+    assert "rehearsal" not in said.out
     assert lines[3].startswith("not run: table4, since no folder of iemocap was given (--iemocap")
     assert lines[-1].endswith(f"{whole[0] / 'report.tex'}")
 

@@ -106,7 +106,7 @@ def fit(
         result = load_state(state, parts, Fit, of="alignment")
     else:
         result.before = scored()
-        progress.say(f"{name}: before, validation {_told(result.before)}")
+        progress.say(f"{name}: before the first step, validation {_told(result.before)}")
     stored_at = time.monotonic()
     for epoch in range(len(result.history), settings.epochs):
         if epoch - result.best_epoch > settings.patience:

@@ -130,6 +130,11 @@ def align(
             f"{scores['after']:.3f} after (epoch {facts['best_epoch'] + 1} of "
             f"{len(facts['history'])})" + (" LEAK" if facts["leak"] else "")
         )
+        if scores["after"] <= scores["before"]:
+            typer.echo(
+                f"{facts['folder']}: this space is no better than before; try more align.epochs, "
+                "another align.learning_rate or --preset, or leave the encoder as it was"
+            )
     if not quiet:
         typer.echo(
             f"train with it: mersa train {manifest} --set {resolved.align.modality}.name={out} ..."

@@ -57,8 +57,12 @@ def predict(
         typer.Option("--set", help="How segments are found and smoothed, as speech.pad_s=0.2."),
     ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="jsonl, csv, srt, vtt, audacity or hf.")
-    ] = "jsonl",
+        str | None,
+        typer.Option(
+            "--format",
+            help="jsonl, csv, srt, vtt, audacity or hf; default: by the end of --out, else jsonl.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -93,6 +97,7 @@ def predict(
         if given and len(recordings) != 1:
             raise ConfigError(f"{option} goes with one recording, but {len(recordings)} were given")
     segmentation, turns = _segmentation(segments, assignments or [], channels)
+    form = form or _format_of(out)
     _check_format(form, len(recordings) if names else 0, out)
     read = [*map(Path, names), words, turns, *(one.path for one in recordings)]
     _check_file(out, [one for one in read if one is not None], again=again)
@@ -216,6 +221,14 @@ def _segmentation(
     by = "auto" if is_file else segments
     turns = Path(segments) if is_file else None
     return make_segmentation(by, assignments, channels=channels), turns
+
+
+def _format_of(out: Path | None) -> str:
+    """Return the format that the end of one file for all tells; JSON lines where it tells none."""
+    from mersa.recognize.formats import FORMATS
+
+    end = out.suffix.lower().removeprefix(".") if out else ""
+    return end if end in FORMATS else "jsonl"
 
 
 def _check_format(form: str, count: int, out: Path | None) -> None:

@@ -108,7 +108,11 @@ def _print_plan(found: dict[str, Any]) -> None:
     for target, why in found["not_run"].items():
         typer.echo(f"not run   {target}, {why}")
     num = sum(not step["finished"] for step in found["steps"])
-    typer.echo(f"{num} steps to do, {Estimate(**found['left']).text()}; their commands: --json")
+    if num:
+        left = Estimate(**found["left"]).text()
+        typer.echo(f"{num} steps to do, {left}; --json tells the command of each")
+    else:
+        typer.echo("all steps are finished")
 
 
 def _print_summary(found: dict[str, Any]) -> None:
@@ -141,6 +145,11 @@ def _print_summary(found: dict[str, Any]) -> None:
         typer.echo("\n".join(aligned(lines, right=range(3, 8))))
     for target, why in found["not_run"].items():
         typer.echo(f"not run: {target}, {why}")
+    if found["quick"]:
+        typer.echo(
+            "a rehearsal on a synthetic corpus with random encoders: it shows that rows run, and "
+            "nothing beside the printed numbers is evidence"
+        )
     typer.echo(
         f"{len(found['ran'])} steps in {duration(found['seconds'])} "
         f"({duration(found['cpu_seconds'])} of processor time), {len(found['finished'])} finished "

@@ -132,7 +132,8 @@ def _fetched(name: str, repository: str, revision: str) -> Path:
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise EncoderError(
             f"encoder {name!r} is not in the local cache and cannot be fetched from the Hugging "
-            f"Face Hub ({reason[0]}); connect to the network once, or give a folder with its files"
+            f"Face Hub ({reason[0]}); connect to the network once, give a folder with its "
+            "files, or choose an encoder that needs no download (text.name=tiny, audio.name=mel)"
         ) from None
     if not is_whole(folder):
         raise EncoderError(

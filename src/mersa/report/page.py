@@ -43,7 +43,7 @@ def to_html(
         *(part for example in content.get("examples", ()) for part in _example(example)),
     ]
     title = escape(content["title"])
-    notes = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
+    notes = "".join(f"<p>{_with_code(note)}</p>" for note in content["notes"])
     return "\n".join(
         [
             "<!doctype html>",
@@ -101,6 +101,11 @@ def _claim_cards(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
         yield f"<article><h2>{escape(says)}</h2><ul>{answers}</ul></article>"
     yield "</section>"
+
+
+def _with_code(note: str) -> str:
+    """Escape a note, and set what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(note))
 
 
 def _sheet(sheet: Sheet) -> Iterator[str]:

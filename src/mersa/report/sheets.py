@@ -164,7 +164,7 @@ def _differences(table: Mapping[str, Any]) -> Sheet:
             "accuracy",
             "macro F1 less printed F1",
             "weighted F1 less printed F1",
-            "seeds",
+            "seed",
             "protocol",
             "differs from the row in",
             "settings beyond the row's",
