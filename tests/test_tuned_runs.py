@@ -382,6 +382,10 @@ def test_an_encoder_that_cannot_be_tuned_is_refused(
             r"text.precision is 'bf16', but tuned weights are float32.*train.precision=bf16",
         ),
         (
+            ["audio.weights=tuned", "audio.precision=bf16"],
+            r"audio.precision is 'bf16', but tuned weights are float32.*train.precision=bf16",
+        ),
+        (
             ["audio.weights=tuned", "network.system=text"],
             r"audio.weights is 'tuned', but network.system 'text' reads no audio; leave it",
         ),
