@@ -87,6 +87,20 @@ def test_recordings_of_one_part_and_emotion_are_heard_equally_often():
     assert set(times.values()) <= {100 // 6, 100 // 6 + 1}
 
 
+def test_texts_beyond_the_most_are_left_out():
+    paired = tool.pair(words(per_part=400), sound(), seed=0, most=7)
+
+    times = Counter((one.part, one.extras["clip"]) for one in paired)
+
+    assert set(times.values()) == {7}
+    assert len(times) == 10 * len(EMOTIONS) * 2
+    assert len({one.id for one in paired}) == len(paired)
+
+
+def test_a_most_that_no_part_reaches_changes_nothing():
+    assert tool.pair(words(), sound(), seed=3, most=100) == tool.pair(words(), sound(), seed=3)
+
+
 def test_the_seed_decides_the_pairs():
     drawn = [[one.audio for one in tool.pair(words(), sound(), seed=seed)] for seed in (1, 1, 2)]
 

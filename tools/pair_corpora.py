@@ -9,9 +9,10 @@ with the sound shuffled (`data.shuffle`).
 Nothing leaks by the pairing. Dialogues stay in the part that the words' corpus gives them, and the
 speakers of the recordings are parted too: each is heard in one part only. Recordings are dealt out
 like cards, so that each is heard as often as any other of its part and emotion, and one that fits
-no utterance is left out.
+no utterance is left out. Where words are many and recordings few, a training learns the recordings
+by heart: `--most 5` lets each be heard at most five times, and leaves out the texts beyond.
 
-    python tools/pair_corpora.py meld/manifest.csv ravdess/manifest.csv --out paired
+    python tools/pair_corpora.py meld/manifest.csv ravdess/manifest.csv --most 5 --out paired
     mersa train paired/manifest.csv --protocol official --set data.labels=meld-4 ...
 """
 
@@ -32,13 +33,15 @@ SHARES = (0.6, 0.1, 0.3)
 """Of the speakers of the recordings: train, validation, test. A test part needs many voices."""
 
 
-def pair(words: Manifest, sound: Manifest, *, seed: int) -> Manifest:
+def pair(words: Manifest, sound: Manifest, *, seed: int, most: int | None = None) -> Manifest:
     """Give each utterance of `words` a recording of `sound` with the same emotion.
 
     Args:
         words: Its utterances have texts and parts.
         sound: Its utterances have recordings and speakers.
         seed: Of the cut of the speakers and of the deal.
+        most: How often a recording may be heard; texts beyond are left out at random. None: as
+            often as there are texts.
 
     Returns:
         The utterances whose emotion both have. The column `clip` names the recording's utterance,
@@ -63,6 +66,9 @@ def pair(words: Manifest, sound: Manifest, *, seed: int) -> Manifest:
                     f"no speaker of the {part} part has a recording of {emotion!r} for the "
                     f"{len(texts)} texts of it; choose another --seed or a larger corpus of sound"
                 )
+            if most is not None and len(texts) > most * len(clips[part, emotion]):
+                chosen = random.permutation(len(texts))[: most * len(clips[part, emotion])]
+                texts = [texts[place] for place in sorted(chosen)]
             dealt = _dealt(clips[part, emotion], len(texts), random)
             paired += [_joined(*both) for both in zip(texts, dealt, strict=True)]
     if not paired:
@@ -107,17 +113,25 @@ def _joined(text: Utterance, clip: Utterance) -> Utterance:
     )
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} was given, but at least 1 is needed")
+    return number
+
+
 def main() -> None:
     """Write the paired manifest, and print what it holds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("words", type=Path, help="manifest with texts and parts")
     parser.add_argument("sound", type=Path, help="manifest with recordings and speakers")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--most", type=_positive, help="how often a recording may be heard")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     try:
         sound = read_manifest(given.sound)
-        paired = pair(read_manifest(given.words), sound, seed=given.seed)
+        paired = pair(read_manifest(given.words), sound, seed=given.seed, most=given.most)
         placed = place(paired, given.out)
     except MersaError as error:
         sys.exit(f"pair_corpora: {error}")
