@@ -26,7 +26,7 @@ from mersa.encoders.tunable import Tunable
 from mersa.errors import EncoderError
 from mersa.progress import OnProgress
 
-Source = tuple[Tunable, Mapping[str, Item]]
+Inputs = tuple[Tunable, Mapping[str, Item]]
 
 _FRAMES_AT_ONCE = {
     "text": {"cpu": 4096, "cuda": 32_768},
@@ -193,8 +193,8 @@ def default_frames_at_once(network: nn.Module, device: torch.device) -> int | No
 
 def with_inputs(
     features: FeatureSet,
-    text: Source | None,
-    audio: Source | None,
+    text: Inputs | None,
+    audio: Inputs | None,
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> FeatureSet:
@@ -239,7 +239,7 @@ def with_inputs(
     )
 
 
-def _read(source: Source, id_: str) -> Tensor:
+def _read(source: Inputs, id_: str) -> Tensor:
     encoder, items = source
     if id_ in items:
         return encoder.read(items[id_].load())

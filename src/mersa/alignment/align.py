@@ -14,7 +14,7 @@ from torch import nn
 from mersa import __version__, build, launch, parallel
 from mersa.alignment import artefact, folder, geometry, project
 from mersa.alignment.embedding import Embedder, Tokenizes, embed
-from mersa.alignment.fit import Fit, fit
+from mersa.alignment.fit import AlignState, fit
 from mersa.alignment.sampling import Examples, check_batches, choose_examples
 from mersa.alignment.settings import AlignConfig
 from mersa.cutting import cut_corpus
@@ -218,7 +218,7 @@ def _project(
     settings = config.align
     wanted = {one.id: one for part in (learnt, seen.manifest) for one in part}
     corpus = tuple(wanted.values())
-    held = project.source(config, seen.manifest, corpus, known, str(fabric.device))
+    held = project.corpus_encoder(config, seen.manifest, corpus, known, str(fabric.device))
     examples = project.clips(held, learnt, known.labels, settings.conflicts)
     _tell(str(leaf), examples, progress)
     check_batches(examples, known.labels, settings)
@@ -323,7 +323,7 @@ def _facts(
     known: artefact.Cut,
     examples: Examples,
     base: Mapping[str, Any],
-    result: Fit,
+    result: AlignState,
 ) -> dict[str, Any]:
     fold: Fold = known.fold
     return {

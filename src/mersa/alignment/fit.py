@@ -29,7 +29,7 @@ STORE_EVERY_S = 60.0
 
 
 @dataclass
-class Fit:
+class AlignState:
     """Where a fit stands.
 
     Attributes:
@@ -62,7 +62,7 @@ def fit(
     state: Path | None = None,
     name: str = "",
     progress: Progress | None = None,
-) -> Fit:
+) -> AlignState:
     """Align an encoder, and leave it with the weights of its best epoch.
 
     Args:
@@ -101,9 +101,9 @@ def fit(
         return score
 
     parts: dict[str, Stateful] = {"model": embedder, "optimizer": optimizer}
-    result = Fit()
+    result = AlignState()
     if state and parallel.gather(fabric, state.exists())[0]:
-        result = load_state(state, parts, Fit, of="alignment")
+        result = load_state(state, parts, AlignState, of="alignment")
     else:
         result.before = scored()
         progress.say(f"{name}: before the first step, validation {_told(result.before)}")

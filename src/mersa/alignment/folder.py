@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from mersa.alignment import artefact
 from mersa.alignment.card import alignment_card
 from mersa.alignment.embedding import Embedder
-from mersa.alignment.project import Source, save
+from mersa.alignment.project import CorpusEncoder, save
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.config import read_config, to_toml
 from mersa.encoders.huggingface import quiet
@@ -155,7 +155,7 @@ def finish(
 
 
 def finish_projection(
-    folder: Path, projection: Projection, held: Source, facts: Mapping[str, Any]
+    folder: Path, projection: Projection, held: CorpusEncoder, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write a projection beside its settings, what is known of it last; return that.
 

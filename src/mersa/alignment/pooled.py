@@ -19,7 +19,7 @@ from mersa.manifest import Utterance
 PoolingOf = Literal["first", "mean"]
 
 
-def embed(
+def pooled_vectors(
     encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache, *, pooling: PoolingOf
 ) -> dict[str, FloatArray]:
     """Return the vector of each clip, (D,), by utterance id.

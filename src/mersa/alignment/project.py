@@ -81,7 +81,7 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusEncoder:
     """A frozen encoder and what it reads of a corpus.
 
     Attributes:
@@ -101,13 +101,13 @@ class Source:
         return utterance.text.strip() if self.encoder.modality == "text" else utterance.id
 
 
-def source(
+def corpus_encoder(
     config: AlignConfig,
     manifest: Manifest,
     utterances: Sequence[Utterance],
     known: artefact.Cut,
     device: str,
-) -> Source:
+) -> CorpusEncoder:
     """Build the encoder whose frames are projected.
 
     Args:
@@ -145,11 +145,11 @@ def source(
             f"no utterance has {'words' if modality == 'text' else 'sound'} to align on; name "
             "their column when preparing, or align the encoder of the other modality"
         )
-    return Source(encoder, items, settings.model_dump(mode="json"), leak)
+    return CorpusEncoder(encoder, items, settings.model_dump(mode="json"), leak)
 
 
 def frames_of(
-    held: Source,
+    held: CorpusEncoder,
     utterances: Sequence[Utterance],
     cache: FeatureCache,
     progress: Progress,
@@ -170,7 +170,9 @@ def frames_of(
     return frames
 
 
-def clips(held: Source, utterances: Sequence[Utterance], labels: LabelSet, rule: Any) -> Examples:
+def clips(
+    held: CorpusEncoder, utterances: Sequence[Utterance], labels: LabelSet, rule: Any
+) -> Examples:
     """Return what is learnt from; of recordings none stands under two labels."""
     if held.encoder.modality == "text":
         return choose_examples(utterances, labels, rule)
@@ -188,7 +190,9 @@ def clips(held: Source, utterances: Sequence[Utterance], labels: LabelSet, rule:
     return Examples(tuple(id_ for id_, _ in kept), tuple(label for _, label in kept), facts)
 
 
-def new_projection(config: AlignConfig, held: Source, frames: Sequence[Tensor]) -> Projection:
+def new_projection(
+    config: AlignConfig, held: CorpusEncoder, frames: Sequence[Tensor]
+) -> Projection:
     """Return a projection that begins from the seed, standardised by frames of the train part."""
     settings, given = config.align, held.encoder.width * held.encoder.num_layers
     width = settings.projection_width or given
@@ -200,7 +204,7 @@ def new_projection(config: AlignConfig, held: Source, frames: Sequence[Tensor]) 
     return projection
 
 
-def save(folder: Path, projection: Projection, held: Source) -> None:
+def save(folder: Path, projection: Projection, held: CorpusEncoder) -> None:
     """Write the projection; its base stays where it is, but for a vocabulary learnt here."""
     encoder = ProjectedEncoder(held.encoder, projection, name=str(folder), settings=held.settings)
     if held.settings["name"] == "tiny":

@@ -11,7 +11,7 @@ from typing import Any
 from mersa import build
 from mersa.alignment import artefact
 from mersa.alignment.picture import draw_spaces, write_spaces
-from mersa.alignment.pooled import PoolingOf, embed, points
+from mersa.alignment.pooled import PoolingOf, points, pooled_vectors
 from mersa.alignment.settings import AlignConfig
 from mersa.alignment.space import Comparison, Points, Space, compare, to_text
 from mersa.batches import audio_items, encode, text_items
@@ -225,7 +225,7 @@ def _points(
     text = encoder.modality == "text"
     items = text_items(utterances) if text else audio_items(manifest, utterances)
     encode(encoder, items, cache, progress)
-    vectors = embed(encoder, items, cache, pooling=pooling)
+    vectors = pooled_vectors(encoder, items, cache, pooling=pooling)
     label_of: Callable[[str], int | None] = selection.labels.index
     return {
         name: points([one for one in utterances if fold.parts[one.id] == name], vectors, label_of)
