@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from mersa.audio import FloatArray
 
-Pooling = Literal["cls", "mean"]
+Pooling = Literal["first", "mean"]
 Tokens = tuple[Tensor, Tensor]
 """Numbers and mask of texts of like length, both (B, L)."""
 
@@ -50,7 +50,7 @@ class Embedder(nn.Module):
 
     Args:
         model: The encoder.
-        pooling: `cls` takes the first frame of a text, `mean` the mean of its frames.
+        pooling: `first` takes the first frame of a text, [CLS], `mean` the mean of its frames.
     """
 
     def __init__(self, model: PreTrainedModel, pooling: Pooling) -> None:
@@ -73,7 +73,7 @@ class Embedder(nn.Module):
 
     def _pooled(self, words: Tensor, mask: Tensor) -> Tensor:
         frames: Tensor = self.model(inputs_embeds=words, attention_mask=mask).last_hidden_state
-        if self.pooling == "cls":  # (B, L, D)
+        if self.pooling == "first":  # (B, L, D)
             return frames[:, 0]
         real = mask[..., None].to(frames.dtype)
         return (frames * real).sum(dim=1) / real.sum(dim=1)

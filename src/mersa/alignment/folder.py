@@ -141,7 +141,7 @@ def finish(
         partial / _POOLING / "config.json",
         {
             "word_embedding_dimension": encoder.width,
-            "pooling_mode_cls_token": embedder.pooling == "cls",
+            "pooling_mode_cls_token": embedder.pooling == "first",
             "pooling_mode_mean_tokens": embedder.pooling == "mean",
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,

@@ -35,7 +35,7 @@ class Projector(nn.Module):
 
     Args:
         projection: Moves each frame by itself.
-        pooling: `cls` takes the first frame, `mean` the mean over the real ones.
+        pooling: `first` takes the first frame, `mean` the mean over the real ones.
     """
 
     def __init__(self, projection: nn.Module, pooling: Pooling) -> None:
@@ -48,7 +48,7 @@ class Projector(nn.Module):
         return torch.cat([self._pooled(frames, mask) for frames, mask in chunks])
 
     def _pooled(self, frames: Tensor, mask: Tensor) -> Tensor:
-        if self.pooling == "cls":
+        if self.pooling == "first":
             first: Tensor = self.projection(frames[:, 0])
             return first
         real = mask[..., None].to(frames.dtype)

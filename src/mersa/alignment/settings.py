@@ -6,7 +6,7 @@ The paper prints none of its values (Sec. IV-A), so each one has the source of s
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mersa.config import (
     AudioSettings,
@@ -47,8 +47,8 @@ class AlignSettings(Settings):
         description="which pairs of a batch count: multi-similarity (epsilon 0.1), triplet "
         "(margin 0.2, SapBERT) or none (all)",
     )
-    pooling: Literal["cls", "mean"] = Field(
-        "cls", description="what stands for a text: its first frame (SapBERT) or the mean"
+    pooling: Literal["first", "mean"] = Field(
+        "first", description="what stands for a text: its first frame ([CLS], SapBERT) or the mean"
     )
     parts: Parts = Field(
         "train", description="what is learnt from; all leaks and needs --allow-leak"
@@ -107,6 +107,12 @@ class AlignSettings(Settings):
         None, gt=0, le=65_536, description="width of the projected frames; unset: the encoder's"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="of the projection's hidden values")
+
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _as_it_was_called(cls, value: Any) -> Any:
+        """Read `cls`, which SapBERT and older folders call the first frame."""
+        return "first" if value == "cls" else value
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {

@@ -10,8 +10,9 @@ from typing import Any
 
 from mersa import build
 from mersa.alignment import artefact
+from mersa.alignment.embedding import Pooling
 from mersa.alignment.picture import draw_spaces, write_spaces
-from mersa.alignment.pooled import PoolingOf, points, pooled_vectors
+from mersa.alignment.pooled import points, pooled_vectors
 from mersa.alignment.settings import AlignConfig
 from mersa.alignment.space import Comparison, Points, Space, compare, to_text
 from mersa.batches import audio_items, encode, text_items
@@ -111,7 +112,7 @@ def study(
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
     folds = {fold.name: fold for fold in cut_folds(selection.utterances, config.data)}
     digest = data_sha256(selection.utterances)
-    pooling: PoolingOf = "first" if every[0]["pooling"] == "cls" else "mean"
+    pooling = config.align.pooling
     spaces: dict[str, tuple[list[Space], list[Space]]] = {name: ([], []) for name in parts}
     for leaf, facts in zip(leaves, every, strict=True):
         fold = folds.get(facts["fold"])
@@ -217,7 +218,7 @@ def _points(
     fold: Fold,
     parts: Sequence[str],
     cache: FeatureCache,
-    pooling: PoolingOf,
+    pooling: Pooling,
     progress: Progress,
 ) -> dict[str, Points]:
     wanted = ("train", *parts)
