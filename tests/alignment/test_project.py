@@ -153,7 +153,6 @@ def test_the_test_part_changes_no_weight(own_corpus, cache, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modality": "audio", "how": "tune"}, r"align.how is 'tune', but an encoder of sound"),
         ({"modality": "audio", "projection_width": 8}, r"projection_width is 8, but a residual"),
         ({"projection_hidden": 8}, r"align.projection_hidden is 8, but alignment does not read it"),
         ({"modality": "audio", "gradient_checkpointing": True}, r"gradient_checkpointing is True"),

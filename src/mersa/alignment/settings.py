@@ -16,6 +16,7 @@ from mersa.config import (
     check_names,
     validated,
 )
+from mersa.encoders.base import Modality
 from mersa.errors import ConfigError
 
 Preset = Literal["library", "sapbert", "reference"]
@@ -85,6 +86,12 @@ class AlignSettings(Settings):
     gradient_checkpointing: bool = Field(
         False, description="compute each layer twice to hold less in memory"
     )
+    frames_at_once: int | None = Field(
+        None,
+        gt=0,
+        description="most tokens or frames of a tuned encoder held at once; a larger batch is "
+        "taken in parts, each run twice, that make the same step; unset: what suits the device",
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="of the encoder in training; weights and loss are float32"
     )
@@ -94,8 +101,8 @@ class AlignSettings(Settings):
     )
     how: Literal["tune", "projection"] = Field(
         "tune",
-        description="tune its weights (Hugging Face text encoders), or train a projection of its "
-        "frozen frames; where unset: projection for audio",
+        description="tune its weights (Hugging Face text encoders; wav2vec 2.0, HuBERT and WavLM), "
+        "or train a projection of its frozen frames; where unset: projection for audio",
     )
     projection: Literal["residual", "mlp", "linear"] = Field(
         "residual",
@@ -134,6 +141,8 @@ PROJECTION: Mapping[str, Any] = {
 }
 """What `align.how = projection` sets, unless a setting is given beside it."""
 
+_UNTUNABLE = ("mel", "vggish", "onnx")
+
 
 class AlignConfig(Settings):
     """Everything that decides an alignment."""
@@ -156,7 +165,7 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     if isinstance(align, Mapping):
         nested = {**nested, "align": _with_defaults(align)}
     config = validated(AlignConfig, nested)
-    _check_projection(config.align)
+    _check_how(config)
     for section, keys in _unread(config.align).items():
         settings = getattr(config, section)
         for key in keys:
@@ -185,33 +194,49 @@ def _with_defaults(align: Mapping[str, Any]) -> dict[str, Any]:
     filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **align}
     if align.get("modality") == "audio":
         filled.setdefault("how", "projection")
+        filled.setdefault("pooling", "mean")  # no frame of sound stands for all of it
     return {**PROJECTION, **filled} if filled.get("how") == "projection" else filled
 
 
 def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
     """Return the settings of each section that this alignment does not read."""
-    in_training = ("live_dropout", "weights")
-    unread: dict[str, Sequence[str]] = {"data": ("shuffle",)}
+    tuned = settings.how == "tune"
+    in_training = ("live_dropout", "weights", *(("layer", "precision") if tuned else ()))
+    of_projection = ("projection", "projection_hidden", "projection_width", "dropout")
+    align = of_projection if tuned else ("gradient_checkpointing", "frames_at_once")
     if settings.modality == "text":
-        unread |= {"text": in_training, "audio": tuple(AudioSettings.model_fields)}
-    else:
-        unread |= {
-            "audio": (*in_training, "spec_augment"),
-            "text": tuple(TextSettings.model_fields),
+        return {
+            "data": ("shuffle",),
+            "text": (*in_training, "output") if tuned else in_training,
+            "audio": tuple(AudioSettings.model_fields),
+            "align": align,
         }
-    if settings.how == "projection":
-        return unread | {"align": ("gradient_checkpointing",)}
-    return unread | {
-        settings.modality: ("layer", "output", "precision", *in_training),
-        "align": ("projection", "projection_hidden", "projection_width", "dropout"),
+    return {
+        "data": ("shuffle",),
+        "text": tuple(TextSettings.model_fields),
+        "audio": (*in_training, "spec_augment"),
+        "align": (*align, "conflicts"),  # no recording stands under two labels
     }
 
 
-def _check_projection(settings: AlignSettings) -> None:
-    if settings.how == "tune" and settings.modality == "audio":
+def refused_tuning(modality: Modality, name: str) -> str:
+    """Return what is said of an encoder whose weights are to be tuned and cannot be."""
+    kinds = "text models" if modality == "text" else "wav2vec 2.0, HuBERT and WavLM"
+    return (
+        f"align.how is 'tune', but the weights of {name!r} cannot be tuned, only those of {kinds} "
+        "of Hugging Face can; choose align.how=projection, which learns from its frozen frames"
+    )
+
+
+def _check_how(config: AlignConfig) -> None:
+    settings = config.align
+    sound = settings.how == "tune" and settings.modality == "audio"
+    if sound and config.audio.name.partition(":")[0] in _UNTUNABLE:
+        raise ConfigError(refused_tuning("audio", config.audio.name))
+    if sound and settings.precision != "float32":
         raise ConfigError(
-            "align.how is 'tune', but an encoder of sound is aligned by a projection of its frozen "
-            "frames; leave align.how unset"
+            f"align.precision is {settings.precision!r}, but an encoder of sound is aligned "
+            "in float32; leave it unset"
         )
     if settings.projection == "residual" and settings.projection_width is not None:
         raise ConfigError(

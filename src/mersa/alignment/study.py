@@ -193,15 +193,21 @@ def _encoders(
     """Return the encoder before and after."""
     after: Encoder
     before: Encoder
+    own = {"name": str(leaf), "revision": None}
+    was = {"name": facts["base"]["name"]}
+    projection = facts["how"] == "projection"
     if facts["modality"] == "audio":
-        after = build.audio_encoder(AudioSettings(name=str(leaf)), device=device)
+        sound = AudioSettings() if projection else config.audio
+        after = build.audio_encoder(sound.model_copy(update=own), device=device)
+        if isinstance(after, Derived):
+            return after.base, after
+        before = build.audio_encoder(config.audio.model_copy(update=was), device=device)
     else:
-        tokens = None if facts["how"] == "projection" else config.text.max_tokens
-        after = build.text_encoder(TextSettings(name=str(leaf), max_tokens=tokens), device=device)
-    if isinstance(after, Derived):
-        return after.base, after
-    settings = config.text.model_copy(update={"name": facts["base"]["name"]})
-    before = build.text_encoder(settings, device=device)
+        words = TextSettings() if projection else config.text
+        after = build.text_encoder(words.model_copy(update=own), device=device)
+        if isinstance(after, Derived):
+            return after.base, after
+        before = build.text_encoder(config.text.model_copy(update=was), device=device)
     if before.fingerprint != facts["base"]["fingerprint"]:
         raise AlignmentError(
             f"{before.name} has other weights than {leaf} was made from (fingerprint "
