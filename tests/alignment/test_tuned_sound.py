@@ -74,13 +74,9 @@ def noises():
 
 
 def embedder_of(folder, pooling):
-    """An embedder whose dropout is off, and what it reads."""
+    """An embedder in eval mode, and what it reads."""
     encoder = SpeechEncoder(str(folder))
     model = encoder.to_tune()
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    model.config.activation_dropout = model.config.attention_dropout = 0.0
     recordings = Recordings(encoder, noises(), lambda done, total: None)
     return SoundEmbedder(TunedEncoder(encoder, model), pooling).eval(), recordings
 
@@ -184,7 +180,9 @@ def test_what_is_embedded_is_what_the_saved_folder_gives(made, settings, small_c
     np.testing.assert_allclose(vectors, alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("more", [(), ("align.frames_at_once=100",)])
+@pytest.mark.parametrize(
+    "more", [(), pytest.param(("align.frames_at_once=100",), marks=pytest.mark.slow)]
+)
 def test_a_killed_one_goes_on_to_the_same_end(
     more, small_corpus, settings, made, tmp_path, monkeypatch
 ):
