@@ -130,4 +130,4 @@ def _bars(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_ylim(len(values) - 0.5, -0.5)
     axes.set_title("share of each word", fontsize=9)
     axes.tick_params(axis="x", labelsize=8, labelbottom=True)
-    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=2)  # more would touch
