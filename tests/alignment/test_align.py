@@ -285,6 +285,26 @@ def test_a_run_finds_an_encoder_that_was_named_by_a_relative_path_from_elsewhere
     assert Recognizer.from_pretrained(run, device="cpu").predict(text="so happy").label
 
 
+def test_plain_encoders_that_were_named_by_relative_paths_are_found_from_elsewhere(
+    small_corpus, quick, settings, cache, bert, tmp_path, monkeypatch
+):
+    shutil.copytree(bert, tmp_path / "bert")
+    monkeypatch.chdir(tmp_path)
+    train(small_corpus, words_alone(quick, "./bert"), Path("run"), cache=cache, device="cpu")
+    align(small_corpus, settings("text.name=bert", "align.epochs=1"), Path("a"), device="cpu")
+    monkeypatch.chdir(small_corpus.parent)
+
+    # The run answers, neither is refused as another one, and the base of the space is found.
+    config = words_alone(quick, tmp_path / "bert")
+    train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
+    again = settings(f"text.name={tmp_path / 'bert'}", "align.epochs=1")
+    align(small_corpus, again, tmp_path / "a", device="cpu")
+    found = study(small_corpus, tmp_path / "a", cache=cache, parts=["validation"], device="cpu")
+
+    assert Recognizer.from_pretrained(tmp_path / "run", device="cpu").predict(text="happy").label
+    assert found.told["before"] == str(tmp_path / "bert")
+
+
 def test_a_bundle_answers_without_the_folder(small_corpus, quick, cache, aligned, tmp_path):
     out = tmp_path / "run"
     train(small_corpus, words_alone(quick, aligned), out, cache=cache, device="cpu")

@@ -17,6 +17,7 @@ from mersa.alignment.embedding import Tokenizes, embed
 from mersa.alignment.fit import AlignState, fit
 from mersa.alignment.settings import AlignConfig
 from mersa.alignment.subject import Subject
+from mersa.config import located
 from mersa.cutting import cut_corpus
 from mersa.emotions import LabelSet
 from mersa.encoders.cache import FeatureCache
@@ -97,7 +98,7 @@ def _align(
     manifest = read_manifest(manifest_path)
     corpus = cut_corpus(manifest, config.data, progress)
     selection, folds = corpus.selection, corpus.folds
-    config = config.model_copy(update={"data": corpus.data})
+    config = located(config.model_copy(update={"data": corpus.data}))
     digest = data_sha256(selection.utterances)
     leaves = [out / fold.name for fold in folds]
     busy = AlignmentError(

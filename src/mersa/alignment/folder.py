@@ -18,7 +18,7 @@ from mersa.alignment import artefact
 from mersa.alignment.card import alignment_card
 from mersa.alignment.settings import AlignConfig, make_align_config
 from mersa.alignment.tune import POOLING
-from mersa.config import read_config, to_toml
+from mersa.config import located, read_config, to_toml
 from mersa.encoders.layout import SIDE_FILES
 from mersa.encoders.projected import PROJECTION_FILES
 from mersa.errors import AlignmentError
@@ -147,7 +147,8 @@ def _remove(folder: Path) -> None:
 
 
 def _check_same(folder: Path, config: AlignConfig) -> None:
-    before = make_align_config(read_config(folder / artefact.BEGUN)).model_dump(mode="json")
+    begun = located(make_align_config(read_config(folder / artefact.BEGUN)))
+    before = begun.model_dump(mode="json")
     after = config.model_dump(mode="json")
     for section, values in after.items():
         for key, value in values.items():
