@@ -7,6 +7,7 @@ from mersa.config import (
     LINEAGE,
     Config,
     apply_assignments,
+    located,
     make_config,
     read_config,
     to_toml,
@@ -234,3 +235,26 @@ def test_a_file_that_is_not_toml_is_told(tmp_path, content):
 
     with pytest.raises(ConfigError, match=r"config\.toml is not TOML \(.+\)"):
         read_config(path)
+
+
+def test_encoders_of_this_machine_are_named_from_anywhere_and_others_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("bert", "vggish", "features", "tiny"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "model.onnx").write_bytes(b"")
+    names = {
+        ("bert", "vggish:features"): (f"{tmp_path}/bert", f"vggish:{tmp_path}/features"),
+        ("./bert", "onnx:model.onnx"): (f"{tmp_path}/bert", f"onnx:{tmp_path}/model.onnx"),
+        ("tiny", "vggish"): ("tiny", "vggish"),
+        ("google-bert/bert-base-uncased", "onnx:absent"): (
+            "google-bert/bert-base-uncased",
+            "onnx:absent",
+        ),
+    }
+
+    found = {
+        given: located(make_config({"text": {"name": given[0]}, "audio": {"name": given[1]}}))
+        for given in names
+    }
+
+    assert {given: (one.text.name, one.audio.name) for given, one in found.items()} == names

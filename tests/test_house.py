@@ -38,7 +38,8 @@ FLOORS = [
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
-    ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
+    ["alignment.pooled", "alignment.subject", "alignment.project", "alignment.tune"],
+    ["alignment.fit", "alignment.folder"],
     ["alignment.align"],
     # A training and what it leaves behind.
     ["training", "runs"],

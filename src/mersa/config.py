@@ -31,6 +31,9 @@ class Settings(BaseModel):
 
 S = TypeVar("S", bound=Settings)
 
+_BUILT_IN = ("tiny", "mel", "vggish")  # encoders, whatever lies in the working folder
+_OF_FILES = ("vggish", "onnx")  # before a colon and a path
+
 
 class DataSettings(Settings):
     """Which utterances are learnt from, and how they are cut into parts."""
@@ -333,6 +336,23 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read ({error.strerror}); name a TOML file") from None
     except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are ValueErrors
         raise ConfigError(f"{path} is not TOML ({error})") from None
+
+
+def located(config: S) -> S:
+    """Return settings whose encoders of this machine are named by absolute paths.
+
+    So what is made from them is used from any working folder. Other names stay as they are.
+    """
+    sections = {}
+    for section in ("text", "audio"):
+        settings = getattr(config, section)
+        kind, colon, place = settings.name.partition(":")
+        before, place = (f"{kind}:", place) if kind in _OF_FILES and colon else ("", settings.name)
+        path = Path(place).expanduser()
+        if place and path.exists() and place not in _BUILT_IN:
+            name = f"{before}{path.absolute()}"
+            sections[section] = settings.model_copy(update={"name": name})
+    return config.model_copy(update=sections)
 
 
 def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

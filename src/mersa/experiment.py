@@ -28,7 +28,7 @@ from mersa.batches import (
     with_live_dropout,
 )
 from mersa.card import model_card
-from mersa.config import AudioSettings, Config, TextSettings
+from mersa.config import AudioSettings, Config, TextSettings, located
 from mersa.cutting import cut_corpus
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
@@ -119,7 +119,7 @@ def _train(
     manifest = read_manifest(manifest_path)
     corpus = cut_corpus(manifest, config.data, progress)
     selection, folds, labels = corpus.selection, corpus.folds, corpus.selection.labels
-    config = config.model_copy(update={"data": corpus.data})
+    config = located(config.model_copy(update={"data": corpus.data}))
     digest = data_sha256(selection.utterances)
     leaves = []
     alignments = {}

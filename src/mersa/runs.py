@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mersa import __version__
-from mersa.config import Config, make_config, read_config, to_toml
+from mersa.config import Config, located, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.errors import EncoderError, RunError
 from mersa.evaluation import Predictions
@@ -526,7 +526,7 @@ def _load_weights(path: Path, network: "nn.Module") -> None:
 
 
 def _refuse_other(folder: Path, config: Config, parts: Mapping[str, str]) -> None:
-    before = load_config(folder).model_dump(mode="json")
+    before = located(load_config(folder)).model_dump(mode="json")
     after = config.model_dump(mode="json")
     for section, values in after.items():
         if values == before[section]:

@@ -20,15 +20,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mersa.batches import FeatureSet
 from mersa.config import Config
-from mersa.encoders.base import Encoder, missing
+from mersa.encoders.base import Encoder, Modality, missing
 from mersa.encoders.budget import Item
 from mersa.encoders.tunable import Tunable
 from mersa.errors import EncoderError
 from mersa.progress import OnProgress
 
-Source = tuple[Tunable, Mapping[str, Item]]
+Inputs = tuple[Tunable, Mapping[str, Item]]
 
-_FRAMES_AT_ONCE = {
+_FRAMES_AT_ONCE: Mapping[Modality, Mapping[str, int]] = {
     "text": {"cpu": 4096, "cuda": 32_768},
     "audio": {"cpu": 1200, "cuda": 24_000},
 }
@@ -117,11 +117,12 @@ class TunedNetwork(nn.Module):
             audio, audio_mask = self.audio(audio, audio_mask)
         return self.network(text, text_mask, audio, audio_mask)  # type: ignore[no-any-return]
 
-    def encoders(self) -> Iterator[tuple[str, TunedEncoder]]:
+    def encoders(self) -> Iterator[tuple[Modality, TunedEncoder]]:
         """Give modality and encoder of each that is tuned, words first."""
-        for modality, one in (("text", self.text), ("audio", self.audio)):
-            if one is not None:
-                yield modality, one
+        if self.text is not None:
+            yield "text", self.text
+        if self.audio is not None:
+            yield "audio", self.audio
 
 
 def tuned_network(
@@ -187,14 +188,18 @@ def default_frames_at_once(network: nn.Module, device: torch.device) -> int | No
     """
     if not isinstance(network, TunedNetwork):
         return None
-    kind = "cpu" if device.type == "cpu" else "cuda"
-    return min(_FRAMES_AT_ONCE[modality][kind] for modality, _ in network.encoders())
+    return min(frames_that_suit(modality, device) for modality, _ in network.encoders())
+
+
+def frames_that_suit(modality: Modality, device: torch.device) -> int:
+    """Return how many frames an encoder is best trained on at once."""
+    return _FRAMES_AT_ONCE[modality]["cpu" if device.type == "cpu" else "cuda"]
 
 
 def with_inputs(
     features: FeatureSet,
-    text: Source | None,
-    audio: Source | None,
+    text: Inputs | None,
+    audio: Inputs | None,
     *,
     on_progress: OnProgress = lambda done, total: None,
 ) -> FeatureSet:
@@ -239,7 +244,7 @@ def with_inputs(
     )
 
 
-def _read(source: Source, id_: str) -> Tensor:
+def _read(source: Inputs, id_: str) -> Tensor:
     encoder, items = source
     if id_ in items:
         return encoder.read(items[id_].load())

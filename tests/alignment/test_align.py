@@ -14,6 +14,7 @@ from mersa.alignment import fit as fitting
 from mersa.alignment.align import align
 from mersa.alignment.embedding import Embedder, embed
 from mersa.alignment.settings import AlignConfig, make_align_config
+from mersa.alignment.study import study
 from mersa.config import apply_assignments
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError, EncoderError
@@ -110,7 +111,7 @@ def test_the_weights_move_and_the_pooler_does_not(made, bert):
     assert not any(name.startswith("pooler") for name in moved)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_sentence_transformers_and_transformers_give_our_vectors(
     pooling, small_corpus, settings, tmp_path
 ):
@@ -284,6 +285,26 @@ def test_a_run_finds_an_encoder_that_was_named_by_a_relative_path_from_elsewhere
     assert Recognizer.from_pretrained(run, device="cpu").predict(text="so happy").label
 
 
+def test_plain_encoders_that_were_named_by_relative_paths_are_found_from_elsewhere(
+    small_corpus, quick, settings, cache, bert, tmp_path, monkeypatch
+):
+    shutil.copytree(bert, tmp_path / "bert")
+    monkeypatch.chdir(tmp_path)
+    train(small_corpus, words_alone(quick, "./bert"), Path("run"), cache=cache, device="cpu")
+    align(small_corpus, settings("text.name=bert", "align.epochs=1"), Path("a"), device="cpu")
+    monkeypatch.chdir(small_corpus.parent)
+
+    # The run answers, neither is refused as another one, and the base of the space is found.
+    config = words_alone(quick, tmp_path / "bert")
+    train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
+    again = settings(f"text.name={tmp_path / 'bert'}", "align.epochs=1")
+    align(small_corpus, again, tmp_path / "a", device="cpu")
+    found = study(small_corpus, tmp_path / "a", cache=cache, parts=["validation"], device="cpu")
+
+    assert Recognizer.from_pretrained(tmp_path / "run", device="cpu").predict(text="happy").label
+    assert found.told["before"] == str(tmp_path / "bert")
+
+
 def test_a_bundle_answers_without_the_folder(small_corpus, quick, cache, aligned, tmp_path):
     out = tmp_path / "run"
     train(small_corpus, words_alone(quick, aligned), out, cache=cache, device="cpu")
@@ -353,6 +374,22 @@ def test_weights_that_the_last_step_spoilt_are_not_taken_for_aligned(
     ):
         align(small_corpus, spoilt, tmp_path / "a", device="cpu")
     assert not (tmp_path / "a" / "alignment.json").exists()
+
+
+def test_a_folder_of_a_time_when_the_first_frame_was_called_cls_is_read(
+    small_corpus, settings, cache, aligned
+):
+    for name in ("alignment.json", "align.toml"):
+        text = (aligned / name).read_text(encoding="utf-8")
+        (aligned / name).write_text(text.replace('"first"', '"cls"'), encoding="utf-8")
+    assert (
+        facts_of(aligned)["pooling"] == facts_of(aligned)["settings"]["align"]["pooling"] == "cls"
+    )
+
+    told = align(small_corpus, settings("align.pooling=first"), aligned, device="cpu")
+    spaces = study(small_corpus, aligned, cache=cache, parts=["validation"], draws=50, device="cpu")
+
+    assert told["folds"][0]["pooling"] == spaces.told["pooling"] == "first"
 
 
 def test_again_keeps_files_that_are_not_its_own(small_corpus, settings, aligned):

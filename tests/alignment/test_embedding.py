@@ -9,7 +9,7 @@ from mersa.encoders.text import TextEncoder
 TEXTS = ["so", "i am so happy now", "", "i don't go", "sad", "so"]
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("kind", folders.TEXT_SHAPES)
 def test_vectors_are_those_of_the_frames_alone(kind, pooling, tmp_path):
     encoder = TextEncoder(str(folders.write_stirred_text(tmp_path, kind)))
@@ -18,7 +18,7 @@ def test_vectors_are_those_of_the_frames_alone(kind, pooling, tmp_path):
     vectors = embed(embedder, encoder, TEXTS)
 
     frames = [encoder.encode([text]).frames[0] for text in TEXTS]
-    expected = [one[0] if pooling == "cls" else one.mean(axis=0) for one in frames]
+    expected = [one[0] if pooling == "first" else one.mean(axis=0) for one in frames]
     np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_chunks_hold_texts_of_like_length():
 
 def test_embedding_leaves_the_mode_as_it_was(tmp_path):
     encoder = TextEncoder(str(folders.write_bert(tmp_path)))
-    embedder = Embedder(encoder.load()[0], "cls").train()
+    embedder = Embedder(encoder.load()[0], "first").train()
 
     first, again = embed(embedder, encoder, TEXTS), embed(embedder, encoder, TEXTS)
 

@@ -43,7 +43,7 @@ def sound(small_corpus, cache_folder, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_padding_changes_no_vector(pooling):
     torch.manual_seed(0)
     held = {str(n): torch.randn(n + 2, 6) for n in range(4)}
@@ -54,7 +54,7 @@ def test_padding_changes_no_vector(pooling):
     together = projector([frames.tokens(list(held))])
 
     moved = [projection(one) for one in held.values()]
-    alone = torch.stack([one[0] if pooling == "cls" else one.mean(0) for one in moved])
+    alone = torch.stack([one[0] if pooling == "first" else one.mean(0) for one in moved])
     assert together.detach().numpy() == pytest.approx(alone.detach().numpy(), abs=1e-6)
 
 
@@ -153,7 +153,6 @@ def test_the_test_part_changes_no_weight(own_corpus, cache, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modality": "audio", "how": "tune"}, r"align.how is 'tune', but an encoder of sound"),
         ({"modality": "audio", "projection_width": 8}, r"projection_width is 8, but a residual"),
         ({"projection_hidden": 8}, r"align.projection_hidden is 8, but alignment does not read it"),
         ({"modality": "audio", "gradient_checkpointing": True}, r"gradient_checkpointing is True"),

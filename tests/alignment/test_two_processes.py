@@ -16,16 +16,33 @@ def bert(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def two(bert):
+def wav2vec2(tmp_path_factory):
+    return folders.write_wav2vec2(tmp_path_factory.mktemp("wav2vec2"))
+
+
+@pytest.fixture(scope="module")
+def two(bert, wav2vec2):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return launch(aligned_work.shared, 2, progress=Silent(), arguments={"folder": bert})
+    return launch(
+        aligned_work.shared, 2, progress=Silent(), arguments={"words": bert, "sound": wav2vec2}
+    )
 
 
 @pytest.mark.parametrize("miner", ["none", "multi-similarity", "triplet"])
 def test_two_processes_find_the_losses_and_gradients_of_one(two, bert, miner):
     one = aligned_work.alone(bert, miner)
 
-    for found in two[miner]:
+    check_same(two[miner], one)
+
+
+def test_two_processes_tune_an_encoder_of_sound_as_one_does(two, wav2vec2):
+    one = aligned_work.alone(wav2vec2, "none")
+
+    check_same(two["sound"], one)
+
+
+def check_same(several, one):
+    for found in several:
         assert found["losses"] == pytest.approx(one["losses"], rel=1e-5)
         assert len(found["steps"]) == len(one["steps"]) == 2
         for step, expected in zip(found["steps"], one["steps"], strict=True):

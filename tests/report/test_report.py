@@ -1,3 +1,4 @@
+import base64
 import csv
 import io
 import json
@@ -6,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -226,6 +228,25 @@ def test_every_row_has_three_pictures_and_each_example_one(told):
         for what in ("Confusion matrix", "Reliability", "Learning curves")
     ]
     assert len(alts) == 6 + len(told[1]["examples"][0]["utterances"])
+
+
+def test_pictures_hold_letters_short_numbers_and_heat_maps_as_images(told):
+    page = Page((told[0] / "report.html").read_text())
+
+    drawn = {
+        image["alt"].split()[0]: base64.b64decode(image["src"].partition(",")[2]).decode()
+        for image in page.images
+    }
+
+    assert {"Confusion", "Reliability", "Learning", "Attention"} <= drawn.keys()
+    for svg in drawn.values():
+        root = ElementTree.fromstring(svg)
+        letters = root.iter("{http://www.w3.org/2000/svg}text")
+        assert any(one.text for one in letters)
+        assert re.findall(r"\d\.\d{5,}", re.sub(r'"data:[^"]*"', "", svg)) == []
+        assert len(svg) < 60_000
+    assert "data:image/png;base64" in drawn["Attention"]
+    assert re.search(r">Accuracy \d\.\d{3}, balanced accuracy \d\.\d{3}<", drawn["Confusion"])
 
 
 def test_attention_is_of_the_last_fused_row(told):

@@ -11,7 +11,14 @@ from meld_release import write_meld
 
 from mersa import runs
 from mersa.encoders.cache import FeatureCache
-from mersa.errors import ConfigError, CorpusError, EncoderError, MersaError, RunError
+from mersa.errors import (
+    AlignmentError,
+    ConfigError,
+    CorpusError,
+    EncoderError,
+    MersaError,
+    RunError,
+)
 from mersa.paper import ROWS
 from mersa.progress import Silent
 from mersa.reproduce.reproduce import make_request, preview, reproduce
@@ -226,6 +233,11 @@ def test_folder_with_other_files_is_refused(asked, go, tmp_path):
         ({"settings": ["train.epoch=3"]}, ConfigError, "the nearest is 'train.epochs'"),
         ({"settings": ["align.epoch=3"]}, ConfigError, "the nearest is 'align.epochs'"),
         ({"settings": ["text.name=tiny"]}, ConfigError, "set by the rows .* --encoder bert=NAME"),
+        (
+            {"settings": ["align.parts=all"]},
+            AlignmentError,
+            "every score of the rows would be inflated; .* mersa align .* --allow-leak",
+        ),
         ({"encoders": {"bert": "no-such/folder here"}}, EncoderError, "neither a folder nor an id"),
         ({"encoders": {"roberta": "x"}}, ConfigError, "names no encoder of the paper; it is one"),
         ({"quick": True}, ConfigError, "--quick runs on the corpus that comes with mersa, but"),

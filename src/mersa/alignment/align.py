@@ -1,6 +1,6 @@
 """From a manifest and settings to aligned encoders, one for each fold of a protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -12,15 +12,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import __version__, build, launch, parallel
-from mersa.alignment import artefact, folder, geometry, project
-from mersa.alignment.embedding import Embedder, Tokenizes, embed
-from mersa.alignment.fit import Fit, fit
-from mersa.alignment.sampling import Examples, check_batches, choose_examples
+from mersa.alignment import artefact, folder, geometry, project, tune
+from mersa.alignment.embedding import Tokenizes, embed
+from mersa.alignment.fit import AlignState, fit
 from mersa.alignment.settings import AlignConfig
+from mersa.alignment.subject import Subject
+from mersa.config import located
 from mersa.cutting import cut_corpus
 from mersa.emotions import LabelSet
 from mersa.encoders.cache import FeatureCache
-from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError
 from mersa.files import one_process
 from mersa.folds import Fold
@@ -30,7 +30,6 @@ from mersa.selection import (
     LEARNABLE,
     Learnable,
     Selection,
-    counts_text,
     data_sha256,
     learnable,
 )
@@ -99,7 +98,7 @@ def _align(
     manifest = read_manifest(manifest_path)
     corpus = cut_corpus(manifest, config.data, progress)
     selection, folds = corpus.selection, corpus.folds
-    config = config.model_copy(update={"data": corpus.data})
+    config = located(config.model_copy(update={"data": corpus.data}))
     digest = data_sha256(selection.utterances)
     leaves = [out / fold.name for fold in folds]
     busy = AlignmentError(
@@ -144,6 +143,7 @@ def _align_leaf(
     learnt: tuple[Utterance, ...] = seen.part("train")
     if settings.parts == "all":
         learnt = tuple(one for one in selection.utterances if one.id in fold.parts)
+    name, device = str(leaf), str(fabric.device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if settings.how == "projection":
@@ -151,124 +151,62 @@ def _align_leaf(
                 raise ConfigError(
                     "a projection learns from frames, but no cache was given for them; give one"
                 )
-            return _project(leaf, config, seen, learnt, known, cache, again, fabric, progress)
-        return _tune(leaf, config, seen, learnt, known, again, fabric, progress)
+            subject = project.projected(name, config, seen, learnt, known, cache, fabric, progress)
+        elif settings.modality == "text":
+            subject = tune.words(name, config, learnt, known, device, progress)
+        else:
+            subject = tune.sound(name, config, seen, learnt, known, device, progress)
+        return _fitted(leaf, config, seen, known, subject, again, fabric, progress)
 
 
-def _tune(
+def _fitted(
     leaf: Path,
     config: AlignConfig,
     seen: Learnable,
-    learnt: Sequence[Utterance],
     known: artefact.Cut,
+    subject: Subject,
     again: bool,
     fabric: Fabric,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Align the weights of an encoder of words."""
-    settings = config.align
-    examples = choose_examples(learnt, known.labels, settings.conflicts)
-    _tell(str(leaf), examples, progress)
-    check_batches(examples, known.labels, settings)
-    encoder, base = _base(config, known, str(fabric.device))
-    model, lacking = encoder.load()
-    trained = model.requires_grad_(True)
-    for name, weight in trained.named_parameters():
-        if name.startswith("pooler.") or ".pooler." in name:
-            weight.requires_grad_(False)  # stands behind the frames that are aligned
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[no-untyped-call]
-    embedder = Embedder(model, settings.pooling)
+    """Align what was made ready, and write it; return what is told of it."""
     parts = [
-        [(one.text, one.emotion) for one in seen.part(part) if one.text.strip()]
+        [(key, one.emotion) for one in seen.part(part) if (key := subject.key(one)) is not None]
         for part in LEARNABLE
     ]
-    measure = _Measure(encoder, parts, known.labels, settings.neighbours)
+
+    judge = _Judge(parts, known.labels, config.align.neighbours, subject.at_once)
     if parallel.is_first(fabric):
         folder.begin(leaf, config, again=again)
     result = fit(
-        embedder,
-        encoder,
-        examples,
-        settings,
+        subject.embedder,
+        subject.source,
+        subject.examples,
+        config.align,
         fabric=fabric,
-        measure=measure,
+        measure=lambda embedder: judge(embedder, subject.source),
+        at_once=subject.at_once,
         state=leaf / folder.STATE,
         name=str(leaf),
         progress=progress,
     )
-    facts = _facts(config, known, examples, base, result)
+    if subject.plain:
+        result.before = judge(*subject.plain)
+    facts = _facts(config, known, subject, result)
     if parallel.is_first(fabric):
-        facts = folder.finish(leaf, embedder, lacking, encoder, facts)
+        facts = folder.finish(leaf, subject.save, facts)
     return parallel.gather(fabric, facts)[0]
 
 
-def _project(
-    leaf: Path,
-    config: AlignConfig,
-    seen: Learnable,
-    learnt: Sequence[Utterance],
-    known: artefact.Cut,
-    cache: FeatureCache,
-    again: bool,
-    fabric: Fabric,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Align by a projection of the frames of a frozen encoder, of words or sound."""
-    settings = config.align
-    wanted = {one.id: one for part in (learnt, seen.manifest) for one in part}
-    corpus = tuple(wanted.values())
-    held = project.source(config, seen.manifest, corpus, known, str(fabric.device))
-    examples = project.clips(held, learnt, known.labels, settings.conflicts)
-    _tell(str(leaf), examples, progress)
-    check_batches(examples, known.labels, settings)
-    frames = project.frames_of(held, corpus, cache, progress, fabric=fabric)
-    projection = project.new_projection(config, held, [frames[text] for text in examples.texts])
-    projector = project.Projector(projection, settings.pooling)
-    source = project.Frames(frames, width=projection.sizes[2], device=str(fabric.device))
-    plain = project.Projector(nn.Identity(), settings.pooling)
-    raw = project.Frames(frames, width=projection.sizes[0], device=str(fabric.device))
-    parts = [
-        [(held.key(one), one.emotion) for one in seen.part(part) if held.key(one) in frames]
-        for part in LEARNABLE
-    ]
-    measure = _Measure(source, parts, known.labels, settings.neighbours)
-    if parallel.is_first(fabric):
-        folder.begin(leaf, config, again=again)
-    result = fit(
-        projector,
-        source,
-        examples,
-        settings,
-        fabric=fabric,
-        measure=measure,
-        state=leaf / folder.STATE,
-        name=str(leaf),
-        progress=progress,
-    )
-    # A new projection is another space than the encoder's own.
-    result.before = _Measure(raw, parts, known.labels, settings.neighbours)(plain)
-    base = {
-        "name": held.encoder.name,
-        "revision": getattr(held.encoder, "commit", None),
-        "fingerprint": held.encoder.fingerprint,
-        "leak": held.leak,
-    }
-    facts = _facts(config, known, examples, base, result)
-    if parallel.is_first(fabric):
-        facts = folder.finish_projection(leaf, projection, held, facts)
-    return parallel.gather(fabric, facts)[0]
-
-
-class _Measure:
+class _Judge:
     """Balanced accuracy of the validation part by its nearest train utterances."""
 
     def __init__(
         self,
-        source: Tokenizes,
         parts: Sequence[Sequence[tuple[str, str]]],
         labels: LabelSet,
         neighbours: int,
+        at_once: int | None,
     ) -> None:
         for name, part in zip(LEARNABLE, parts, strict=True):
             if not part:
@@ -276,15 +214,16 @@ class _Measure:
                     f"no utterance of the {name} part has what the encoder reads, but the space is "
                     "judged by the neighbours of validation in train; choose another protocol"
                 )
-        self._source = source
         self._keys = [[key for key, _ in part] for part in parts]
         self._labels = [np.array([labels.index(emotion) for _, emotion in part]) for part in parts]
         self._neighbours = min(neighbours, len(parts[0]))
         self._num_labels = len(labels.labels)
+        self._at_once = at_once
 
-    def __call__(self, embedder: nn.Module) -> float:
+    def __call__(self, embedder: nn.Module, source: Tokenizes) -> float:
         train, validation = (
-            geometry.unit(embed(embedder, self._source, keys)) for keys in self._keys
+            geometry.unit(embed(embedder, source, keys, at_once=self._at_once))
+            for keys in self._keys
         )
         if not (np.isfinite(train).all() and np.isfinite(validation).all()):
             return float("nan")
@@ -296,51 +235,28 @@ class _Measure:
         return float(np.mean([(answers == label)[truth == label].mean() for label in set(truth)]))
 
 
-def _base(
-    config: AlignConfig, known: artefact.Cut, device: str
-) -> tuple[TextEncoder, dict[str, Any]]:
-    """Return the encoder to begin from, and what is told of it."""
-    if config.text.name == "tiny":
-        raise ConfigError(
-            "text.name is 'tiny', which has no weights to align; give a Hugging Face encoder, or a "
-            "folder with one"
-        )
-    name = config.text.name
-    leak: dict[str, Any] = {}
-    before = artefact.fitting(name, known)
-    if before is not None:
-        place, facts = before
-        name, leak = str(place), {"leak": facts["leak"]}
-    encoder = TextEncoder(
-        name, revision=config.text.revision, max_tokens=config.text.max_tokens, device=device
-    )
-    base = {"name": name, "revision": encoder.commit, "fingerprint": encoder.fingerprint}
-    return encoder, base | leak
-
-
 def _facts(
     config: AlignConfig,
     known: artefact.Cut,
-    examples: Examples,
-    base: Mapping[str, Any],
-    result: Fit,
+    subject: Subject,
+    result: AlignState,
 ) -> dict[str, Any]:
     fold: Fold = known.fold
     return {
         "modality": config.align.modality,
         "how": config.align.how,
-        "leak": config.align.parts == "all" or bool(base.get("leak")),
+        "leak": config.align.parts == "all" or bool(subject.base["leak"]),
         "parts": config.align.parts,
         "labels": list(known.labels.labels),
         "protocol": config.data.protocol,
         "fold": fold.name,
         "parts_sha256": fold.sha256(),
         "data_sha256": known.data_sha256,
-        "base": dict(base),
+        "base": dict(subject.base),
         "preset": config.align.preset,
         "pooling": config.align.pooling,
         "seed": config.align.seed,
-        "examples": dict(examples.facts),
+        "examples": dict(subject.examples.facts),
         "measures": {
             "validation": {
                 "name": f"balanced accuracy by {config.align.neighbours} nearest train utterances",
@@ -362,19 +278,3 @@ def _check_leak(config: AlignConfig, allow_leak: bool) -> None:
             "and every score read with it would be inflated; align on the train part, or show the "
             "leak with --allow-leak, which stamps it into all that is made from it"
         )
-
-
-def _tell(name: str, examples: Examples, progress: Progress) -> None:
-    noun = "recordings" if "without_sound" in examples.facts else "texts"
-    told = (
-        f"{name}: {examples.facts['texts']} {noun} to align on "
-        f"({counts_text(examples.facts['by_label'])})"
-    )
-    conflicts = examples.facts.get("conflicts")
-    if conflicts:
-        told += (
-            f"; {conflicts['texts']} texts stand under several labels "
-            f"({conflicts['utterances']} utterances), rule {conflicts['rule']}: "
-            f"{conflicts['left_out']} left out"
-        )
-    progress.say(told)

@@ -131,7 +131,9 @@ def read(folder: Path) -> dict[str, Any]:
         ) from None
     if not (isinstance(facts, dict) and _is_whole(facts)):
         raise AlignmentError(f"{path} is not what mersa align writes; align again with --again")
-    return dict(facts)
+    if facts.get("pooling") == "cls":  # as older folders call it
+        facts["pooling"] = "first"
+    return facts
 
 
 def check(folder: Path, facts: Mapping[str, Any], cut: Cut) -> None:

@@ -24,10 +24,12 @@ def alignment_card(facts: Mapping[str, Any]) -> str:
 
     Of paths on this machine only the last name is told.
     """
-    return _projection_card(facts) if facts["how"] == "projection" else _encoder_card(facts)
+    if facts["how"] == "projection":
+        return _projection_card(facts)
+    return _words_card(facts) if facts["modality"] == "text" else _sound_card(facts)
 
 
-def _encoder_card(facts: Mapping[str, Any]) -> str:
+def _words_card(facts: Mapping[str, Any]) -> str:
     align = facts["settings"]["align"]
     conflicts = facts["examples"]["conflicts"]
     base = last_name(facts["base"]["name"])
@@ -58,6 +60,47 @@ def _encoder_card(facts: Mapping[str, Any]) -> str:
         *_LIMITS,
     ]
     return "\n".join(lines)
+
+
+def _sound_card(facts: Mapping[str, Any]) -> str:
+    align = facts["settings"]["align"]
+    base = last_name(facts["base"]["name"])
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: feature-extraction",
+        "tags: [emotion-recognition, mersa, self-alignment]",
+        "---",
+        "",
+        f"# {base}, self-aligned on {', '.join(facts['labels'])}",
+        "",
+        *([_LEAK, ""] if facts["leak"] else []),
+        "Recordings of one emotion lie closer together here than in the encoder that it was made "
+        "from. `AutoModel` and, as `audio.name`, `mersa train` load this folder.",
+        "",
+        "## How it was made",
+        "",
+        f"Multi-similarity loss ({_constants(align)}), pooling `{align['pooling']}`, convolutions "
+        f"frozen; {_chosen(facts)}",
+        "",
+        _learnt_from(facts),
+        _measured(facts, "utterances"),
+        f"* It heard {_heard(facts['settings']['audio'])}, mono at 16 kHz.",
+        "",
+        *_LIMITS,
+    ]
+    return "\n".join(lines)
+
+
+def _heard(audio: Mapping[str, Any]) -> str:
+    level = "the sound as recorded"
+    if audio["peak"] is not None:
+        level = f"the sound with its peak at {audio['peak']:g}"
+    if audio["normalize"] is False:
+        return level
+    return f"{level}, normalised" + (
+        " to zero mean and unit variance" if audio["normalize"] else " as its preprocessor says"
+    )
 
 
 def _projection_card(facts: Mapping[str, Any]) -> str:

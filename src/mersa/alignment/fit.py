@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mersa import parallel
-from mersa.alignment.embedding import Tokenizes, by_length
+from mersa.alignment.embedding import Tokenizes, by_length, in_parts
 from mersa.alignment.loss import AlignmentLoss
 from mersa.alignment.sampling import Examples, epoch_batches
 from mersa.alignment.settings import AlignSettings
@@ -29,7 +30,7 @@ STORE_EVERY_S = 60.0
 
 
 @dataclass
-class Fit:
+class AlignState:
     """Where a fit stands.
 
     Attributes:
@@ -59,19 +60,22 @@ def fit(
     *,
     fabric: Fabric,
     measure: Callable[[nn.Module], float],
+    at_once: int | None = None,
     state: Path | None = None,
     name: str = "",
     progress: Progress | None = None,
-) -> Fit:
+) -> AlignState:
     """Align an encoder, and leave it with the weights of its best epoch.
 
     Args:
         embedder: With the weights to begin from, on the device of `encoder`.
-        encoder: Cuts texts into tokens.
+        encoder: Cuts texts into tokens, or finds what stands for them.
         examples: What is learnt from.
         settings: The loop's settings.
         fabric: Processes; each runs its share of a batch, and the first measures and stores.
         measure: Gives the validation score of the space; larger is better, NaN where there is none.
+        at_once: Most tokens or frames whose gradients are held at once. A larger batch is taken in
+            parts, each run twice, that make the same step. None: the whole batch.
         state: File of the stored state; a fit goes on from it if it is there.
         name: What is aligned, for what is told.
         progress: What is told of it.
@@ -87,7 +91,7 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    step = _Step(embedder, encoder, examples, settings, fabric)
+    step = _Step(embedder, encoder, examples, settings, fabric, at_once)
 
     def scored() -> float:
         mine = measure(embedder) if parallel.is_first(fabric) else 0.0
@@ -101,9 +105,9 @@ def fit(
         return score
 
     parts: dict[str, Stateful] = {"model": embedder, "optimizer": optimizer}
-    result = Fit()
+    result = AlignState()
     if state and parallel.gather(fabric, state.exists())[0]:
-        result = load_state(state, parts, Fit, of="alignment")
+        result = load_state(state, parts, AlignState, of="alignment")
     else:
         result.before = scored()
         progress.say(f"{name}: before the first step, validation {_told(result.before)}")
@@ -159,8 +163,10 @@ class _Step:
         examples: Examples,
         settings: AlignSettings,
         fabric: Fabric,
+        at_once: int | None,
     ) -> None:
         self._embedder = embedder
+        self._at_once = at_once
         self._encoder = encoder
         self._examples = examples
         self._settings = settings
@@ -183,11 +189,16 @@ class _Step:
                 "processes that share it; raise align.batch_size, or give fewer --devices"
             )
         device = self._encoder.device
-        chunks = by_length([self._lengths[row] for row in rows], whole=device.type == "cuda")
-        texts = [[self._examples.texts[rows[place]] for place in chunk] for chunk in chunks]
+        lengths = [self._lengths[row] for row in rows]
+        chunks = by_length(lengths, whole=device.type == "cuda", at_once=self._at_once)
         half = self._settings.precision == "bf16"
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            vectors = self._embedder([self._encoder.tokens(some) for some in texts])
+            vectors = self._embedded(
+                [
+                    [[self._examples.texts[rows[place]] for place in chunk] for chunk in part]
+                    for part in in_parts(chunks, lengths, self._at_once)
+                ]
+            )
         labels = [self._examples.labels[rows[place]] for chunk in chunks for place in chunk]
         loss = self._loss(
             parallel.gather_rows(self._fabric, vectors.float()),
@@ -196,6 +207,19 @@ class _Step:
         loss.backward()  # type: ignore[no-untyped-call]
         parallel.sum_gradients(self._fabric, self._embedder.parameters())
         return loss.item()
+
+    def _embedded(self, parts: list[list[list[str]]]) -> Tensor:
+        """Return the vectors of all texts, in their order.
+
+        The loss needs those of the whole batch before any gradient is known. So of several parts
+        only the vectors are kept, and each is run again, with the same dropout, for its gradients:
+        Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
+        """
+        read = [[self._encoder.tokens(some) for some in part] for part in parts]
+        if len(read) == 1:
+            whole: Tensor = self._embedder(read[0])
+            return whole
+        return torch.cat([checkpoint(self._embedder, one, use_reentrant=False) for one in read])
 
 
 def _rate(settings: AlignSettings, done: float) -> float:

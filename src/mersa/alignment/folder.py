@@ -1,37 +1,31 @@
-"""The folder of an aligned encoder: a text model that others load too, or a projection.
+"""The folder of an aligned encoder: a model that others load too, or a projection.
 
 align.toml                                           before the first step
 resume.pt                                            while it lasts
-config.json  model.safetensors  tokenizer            as AutoModel loads it, and
-modules.json  1_Pooling/  sentence_bert_config.json  as SentenceTransformer does
+config.json  model.safetensors                       as AutoModel loads it, with its tokenizer
+modules.json  1_Pooling/  sentence_bert_config.json  of words, as SentenceTransformer loads them
 projection.json  projection.safetensors  base/       in their place, of a projection
 README.md  alignment.json                            last: without it, unfinished
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as to_bytes
-
 from mersa.alignment import artefact
 from mersa.alignment.card import alignment_card
-from mersa.alignment.embedding import Embedder
-from mersa.alignment.project import Source, save
 from mersa.alignment.settings import AlignConfig, make_align_config
-from mersa.config import read_config, to_toml
-from mersa.encoders.huggingface import quiet
-from mersa.encoders.layout import SIDE_FILES, copy_side_files
-from mersa.encoders.projected import PROJECTION_FILES, Projection
-from mersa.encoders.text import TextEncoder
+from mersa.alignment.tune import POOLING
+from mersa.config import located, read_config, to_toml
+from mersa.encoders.layout import SIDE_FILES
+from mersa.encoders.projected import PROJECTION_FILES
 from mersa.errors import AlignmentError
-from mersa.files import is_in_a_file, write_json, write_text, write_whole
+from mersa.files import is_in_a_file, write_json, write_text
 
 STATE = "resume.pt"
 _PARTIAL = "model.partial"
-_POOLING = "1_Pooling"
 _WRITTEN = (
     artefact.FACTS,  # first, so that what is left of a killed removal is unfinished
     STATE,
@@ -39,13 +33,12 @@ _WRITTEN = (
     "config.json",
     "model.safetensors",
     "modules.json",
-    f"{_POOLING}/config.json",
+    f"{POOLING}/config.json",
     "sentence_bert_config.json",
     *SIDE_FILES,
     *PROJECTION_FILES,
     artefact.BEGUN,
 )
-_MODULES = (("0", "", "Transformer"), ("1", _POOLING, "Pooling"))
 
 
 def is_finished(folder: Path) -> bool:
@@ -103,77 +96,19 @@ def begin(folder: Path, config: AlignConfig, *, again: bool) -> None:
 
 
 def finish(
-    folder: Path,
-    embedder: Embedder,
-    lacking: frozenset[str],
-    encoder: TextEncoder,
-    facts: Mapping[str, Any],
+    folder: Path, save: Callable[[Path], Sequence[str]], facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write the encoder beside its settings, what is known of it last; return that.
+    """Write what was aligned beside its settings, what is known of it last; return that.
 
     Args:
         folder: Where `begin` was.
-        embedder: The aligned model and its pooling.
-        lacking: Weights that the checkpoint did not hold; drawn at random, they are not written.
-        encoder: What it was made from; gives the tokenizer.
+        save: Writes it into a folder, and returns the files that decide its frames.
         facts: What stands in `alignment.json`, without the digests of the files.
     """
     partial = folder / _PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in embedder.model.state_dict().items()
-        if name not in lacking
-    }
-    with write_whole(partial / "model.safetensors") as whole:
-        whole.write_bytes(to_bytes(weights, metadata={"format": "pt"}))
-    with quiet():
-        embedder.model.config.save_pretrained(partial)
-    copy_side_files(encoder.folder, partial)
-    sealed = sorted(path.name for path in partial.iterdir())  # what decides the frames
-    modules = [
-        {"idx": int(idx), "name": idx, "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for idx, path, kind in _MODULES
-    ]
-    write_json(partial / "modules.json", modules)
-    write_json(
-        partial / _POOLING / "config.json",
-        {
-            "word_embedding_dimension": encoder.width,
-            "pooling_mode_cls_token": embedder.pooling == "cls",
-            "pooling_mode_mean_tokens": embedder.pooling == "mean",
-            "pooling_mode_max_tokens": False,
-            "pooling_mode_mean_sqrt_len_tokens": False,
-        },
-    )
-    write_json(
-        partial / "sentence_bert_config.json",
-        {"max_seq_length": encoder.max_tokens, "do_lower_case": False},
-    )
-    return _put(partial, folder, facts, sealed)
-
-
-def finish_projection(
-    folder: Path, projection: Projection, held: Source, facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write a projection beside its settings, what is known of it last; return that.
-
-    Args:
-        folder: Where `begin` was.
-        projection: The aligned projection.
-        held: Whose frames it moves.
-        facts: What stands in `alignment.json`, without the digests of the files.
-    """
-    partial = folder / _PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    save(partial, projection, held)
-    return _put(partial, folder, facts, PROJECTION_FILES)
-
-
-def _put(
-    partial: Path, folder: Path, facts: Mapping[str, Any], sealed: Sequence[str]
-) -> dict[str, Any]:
+    sealed = save(partial)
     told = {**facts, "files_sha256": artefact.files_sha256(partial, sealed)}
     write_text(partial / "README.md", alignment_card(told))
     for path in sorted(partial.rglob("*")):
@@ -206,13 +141,14 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
     for path in (*(folder / name for name in _WRITTEN), *folder.glob(".*.partial")):
         path.unlink(missing_ok=True)
-    for place in (folder / _POOLING, folder):
+    for place in (folder / POOLING, folder):
         with suppress(OSError):
             place.rmdir()
 
 
 def _check_same(folder: Path, config: AlignConfig) -> None:
-    before = make_align_config(read_config(folder / artefact.BEGUN)).model_dump(mode="json")
+    begun = located(make_align_config(read_config(folder / artefact.BEGUN)))
+    before = begun.model_dump(mode="json")
     after = config.model_dump(mode="json")
     for section, values in after.items():
         for key, value in values.items():

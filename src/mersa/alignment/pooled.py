@@ -4,10 +4,10 @@ Shapes: N utterances, D width of the encoder's frames.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
+from mersa.alignment.embedding import Pooling
 from mersa.alignment.space import Points
 from mersa.audio import FloatArray
 from mersa.encoders.base import Encoder
@@ -16,11 +16,9 @@ from mersa.encoders.cache import FeatureCache, load_frames
 from mersa.errors import ConfigError
 from mersa.manifest import Utterance
 
-PoolingOf = Literal["first", "mean"]
 
-
-def embed(
-    encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache, *, pooling: PoolingOf
+def pooled_vectors(
+    encoder: Encoder, items: Mapping[str, Item], cache: FeatureCache, *, pooling: Pooling
 ) -> dict[str, FloatArray]:
     """Return the vector of each clip, (D,), by utterance id.
 

@@ -7,6 +7,7 @@ projection of its frames, which are in memory. Shapes: B utterances, L frames, D
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mersa import build
 from mersa.alignment import artefact
 from mersa.alignment.embedding import Pooling
 from mersa.alignment.sampling import Examples, choose_examples
 from mersa.alignment.settings import AlignConfig
+from mersa.alignment.subject import Subject, base_encoder, check_examples
 from mersa.batches import audio_items, encode, pad, text_items
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
 from mersa.encoders.budget import Item
 from mersa.encoders.cache import FeatureCache, load_frames
-from mersa.encoders.projected import ProjectedEncoder, Projection
+from mersa.encoders.projected import PROJECTION_FILES, ProjectedEncoder, Projection
 from mersa.errors import AlignmentError
 from mersa.manifest import Manifest, Utterance
 from mersa.progress import Progress
+from mersa.selection import Learnable
 
 
 class Projector(nn.Module):
@@ -35,7 +37,7 @@ class Projector(nn.Module):
 
     Args:
         projection: Moves each frame by itself.
-        pooling: `cls` takes the first frame, `mean` the mean over the real ones.
+        pooling: `first` takes the first frame, `mean` the mean over the real ones.
     """
 
     def __init__(self, projection: nn.Module, pooling: Pooling) -> None:
@@ -48,7 +50,7 @@ class Projector(nn.Module):
         return torch.cat([self._pooled(frames, mask) for frames, mask in chunks])
 
     def _pooled(self, frames: Tensor, mask: Tensor) -> Tensor:
-        if self.pooling == "cls":
+        if self.pooling == "first":
             first: Tensor = self.projection(frames[:, 0])
             return first
         real = mask[..., None].to(frames.dtype)
@@ -81,33 +83,85 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusEncoder:
     """A frozen encoder and what it reads of a corpus.
 
     Attributes:
         encoder: Gives the frames.
         items: What it reads, by utterance id.
         settings: What the encoder was built from.
-        leak: Whether it was itself aligned on all parts.
+        told: What is told of it: `name, revision, fingerprint, leak`.
     """
 
     encoder: Encoder
     items: Mapping[str, Item]
     settings: Mapping[str, Any]
-    leak: bool
+    told: Mapping[str, Any]
 
     def key(self, utterance: Utterance) -> str:
         """Return what names the frames of an utterance: its words, or its sound's id."""
         return utterance.text.strip() if self.encoder.modality == "text" else utterance.id
 
 
-def source(
+def projected(
+    name: str,
+    config: AlignConfig,
+    seen: Learnable,
+    learnt: Sequence[Utterance],
+    known: artefact.Cut,
+    cache: FeatureCache,
+    fabric: Fabric,
+    progress: Progress,
+) -> Subject:
+    """Make ready a projection of the frames of a frozen encoder, of words or sound.
+
+    Args:
+        name: What is aligned, for what is told.
+        config: All settings.
+        seen: The parts that may be read.
+        learnt: What is learnt from.
+        known: What an encoder that is aligned already must have been aligned on.
+        cache: Where frames lie.
+        fabric: Processes; each encodes its share of what the cache lacks.
+        progress: What is told of it.
+
+    Raises:
+        AlignmentError: If a class has too few utterances, or the encoder was aligned on others.
+    """
+    settings, device = config.align, str(fabric.device)
+    wanted = {one.id: one for part in (learnt, seen.manifest) for one in part}
+    corpus = tuple(wanted.values())
+    held = corpus_encoder(config, seen.manifest, corpus, known, device)
+    if held.encoder.modality == "text":
+        examples = choose_examples(learnt, known.labels, settings.conflicts)
+    else:
+        examples = clips(held.items, learnt, known.labels)
+    check_examples(name, examples, known.labels, config, progress)
+    frames = frames_of(held, corpus, cache, progress, fabric=fabric)
+    projection = new_projection(config, held, [frames[text] for text in examples.texts])
+    given, _, width = projection.sizes
+    return Subject(
+        embedder=Projector(projection, settings.pooling),
+        source=Frames(frames, width=width, device=device),
+        examples=examples,
+        key=lambda one: held.key(one) if held.key(one) in frames else None,
+        base=held.told,
+        save=partial(save, held, projection),
+        # A new projection is another space than the encoder's own.
+        plain=(
+            Projector(nn.Identity(), settings.pooling),
+            Frames(frames, width=given, device=device),
+        ),
+    )
+
+
+def corpus_encoder(
     config: AlignConfig,
     manifest: Manifest,
     utterances: Sequence[Utterance],
     known: artefact.Cut,
     device: str,
-) -> Source:
+) -> CorpusEncoder:
     """Build the encoder whose frames are projected.
 
     Args:
@@ -121,35 +175,25 @@ def source(
         AlignmentError: If it is an aligned folder that does not fit, or nothing of the train part
             has what it reads.
     """
-    modality = config.align.modality
-    settings = config.text if modality == "text" else config.audio
-    before = artefact.fitting(settings.name, known)
-    leak = False
-    if before is not None:
-        folder, facts = before
-        settings, leak = settings.model_copy(update={"name": str(folder)}), bool(facts["leak"])
-    encoder: Encoder
-    if modality == "text":
+    train_texts = [
+        one.text for one in utterances if known.fold.parts[one.id] == "train" and one.text.strip()
+    ]
+    encoder, settings, told = base_encoder(config, known, device, train_texts=train_texts)
+    words = encoder.modality == "text"
+    if words:
         items = text_items([_stripped(one) for one in utterances])
-        train_texts = [
-            one.text
-            for one in utterances
-            if known.fold.parts[one.id] == "train" and one.text.strip()
-        ]
-        encoder = build.text_encoder(settings, train_texts=train_texts, device=device)  # type: ignore[arg-type]
     else:
         items = audio_items(manifest, utterances)
-        encoder = build.audio_encoder(settings, device=device)  # type: ignore[arg-type]
     if not items:
         raise AlignmentError(
-            f"no utterance has {'words' if modality == 'text' else 'sound'} to align on; name "
-            "their column when preparing, or align the encoder of the other modality"
+            f"no utterance has {'words' if words else 'sound'} to align on; name their column when "
+            "preparing, or align the encoder of the other modality"
         )
-    return Source(encoder, items, settings.model_dump(mode="json"), leak)
+    return CorpusEncoder(encoder, items, settings.model_dump(mode="json"), told)
 
 
 def frames_of(
-    held: Source,
+    held: CorpusEncoder,
     utterances: Sequence[Utterance],
     cache: FeatureCache,
     progress: Progress,
@@ -170,14 +214,12 @@ def frames_of(
     return frames
 
 
-def clips(held: Source, utterances: Sequence[Utterance], labels: LabelSet, rule: Any) -> Examples:
-    """Return what is learnt from; of recordings none stands under two labels."""
-    if held.encoder.modality == "text":
-        return choose_examples(utterances, labels, rule)
+def clips(items: Mapping[str, Item], utterances: Sequence[Utterance], labels: LabelSet) -> Examples:
+    """Return what is learnt from of recordings; none stands under two labels."""
     kept = [
         (one.id, index)
         for one in utterances
-        if one.id in held.items and (index := labels.index(one.emotion)) is not None
+        if one.id in items and (index := labels.index(one.emotion)) is not None
     ]
     counts = Counter(label for _, label in kept)
     facts = {
@@ -188,7 +230,9 @@ def clips(held: Source, utterances: Sequence[Utterance], labels: LabelSet, rule:
     return Examples(tuple(id_ for id_, _ in kept), tuple(label for _, label in kept), facts)
 
 
-def new_projection(config: AlignConfig, held: Source, frames: Sequence[Tensor]) -> Projection:
+def new_projection(
+    config: AlignConfig, held: CorpusEncoder, frames: Sequence[Tensor]
+) -> Projection:
     """Return a projection that begins from the seed, standardised by frames of the train part."""
     settings, given = config.align, held.encoder.width * held.encoder.num_layers
     width = settings.projection_width or given
@@ -200,13 +244,18 @@ def new_projection(config: AlignConfig, held: Source, frames: Sequence[Tensor]) 
     return projection
 
 
-def save(folder: Path, projection: Projection, held: Source) -> None:
-    """Write the projection; its base stays where it is, but for a vocabulary learnt here."""
+def save(held: CorpusEncoder, projection: Projection, folder: Path) -> tuple[str, ...]:
+    """Write the projection; its base stays where it is, but for a vocabulary learnt here.
+
+    Returns:
+        The files that decide its frames.
+    """
     encoder = ProjectedEncoder(held.encoder, projection, name=str(folder), settings=held.settings)
     if held.settings["name"] == "tiny":
         encoder.save(folder)
     else:
         encoder.save_projection(folder)
+    return PROJECTION_FILES
 
 
 def _stripped(utterance: Utterance) -> Utterance:

@@ -6,7 +6,7 @@ The paper prints none of its values (Sec. IV-A), so each one has the source of s
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from mersa.config import (
     AudioSettings,
@@ -16,6 +16,7 @@ from mersa.config import (
     check_names,
     validated,
 )
+from mersa.encoders.base import Modality
 from mersa.errors import ConfigError
 
 Preset = Literal["library", "sapbert", "reference"]
@@ -47,8 +48,8 @@ class AlignSettings(Settings):
         description="which pairs of a batch count: multi-similarity (epsilon 0.1), triplet "
         "(margin 0.2, SapBERT) or none (all)",
     )
-    pooling: Literal["cls", "mean"] = Field(
-        "cls", description="what stands for a text: its first frame (SapBERT) or the mean"
+    pooling: Literal["first", "mean"] = Field(
+        "first", description="what stands for a text: its first frame ([CLS], SapBERT) or the mean"
     )
     parts: Parts = Field(
         "train", description="what is learnt from; all leaks and needs --allow-leak"
@@ -85,6 +86,12 @@ class AlignSettings(Settings):
     gradient_checkpointing: bool = Field(
         False, description="compute each layer twice to hold less in memory"
     )
+    frames_at_once: int | None = Field(
+        None,
+        gt=0,
+        description="most tokens or frames of a tuned encoder held at once; a larger batch is "
+        "taken in parts, each run twice, that make the same step; unset: what suits the device",
+    )
     precision: Literal["float32", "bf16"] = Field(
         "float32", description="of the encoder in training; weights and loss are float32"
     )
@@ -94,8 +101,8 @@ class AlignSettings(Settings):
     )
     how: Literal["tune", "projection"] = Field(
         "tune",
-        description="tune its weights (Hugging Face text encoders), or train a projection of its "
-        "frozen frames; where unset: projection for audio",
+        description="tune its weights (Hugging Face text encoders; wav2vec 2.0, HuBERT and WavLM), "
+        "or train a projection of its frozen frames; where unset: projection for audio",
     )
     projection: Literal["residual", "mlp", "linear"] = Field(
         "residual",
@@ -107,6 +114,12 @@ class AlignSettings(Settings):
         None, gt=0, le=65_536, description="width of the projected frames; unset: the encoder's"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="of the projection's hidden values")
+
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _as_it_was_called(cls, value: Any) -> Any:
+        """Read `cls`, which SapBERT and older folders call the first frame."""
+        return "first" if value == "cls" else value
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -127,6 +140,8 @@ PROJECTION: Mapping[str, Any] = {
     "learning_rate": 1e-3,
 }
 """What `align.how = projection` sets, unless a setting is given beside it."""
+
+_UNTUNABLE = ("mel", "vggish", "onnx")
 
 
 class AlignConfig(Settings):
@@ -150,7 +165,7 @@ def make_align_config(nested: Mapping[str, Any]) -> AlignConfig:
     if isinstance(align, Mapping):
         nested = {**nested, "align": _with_defaults(align)}
     config = validated(AlignConfig, nested)
-    _check_projection(config.align)
+    _check_how(config)
     for section, keys in _unread(config.align).items():
         settings = getattr(config, section)
         for key in keys:
@@ -179,33 +194,49 @@ def _with_defaults(align: Mapping[str, Any]) -> dict[str, Any]:
     filled = {**(PRESETS.get(preset, {}) if isinstance(preset, str) else {}), **align}
     if align.get("modality") == "audio":
         filled.setdefault("how", "projection")
+        filled.setdefault("pooling", "mean")  # no frame of sound stands for all of it
     return {**PROJECTION, **filled} if filled.get("how") == "projection" else filled
 
 
 def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
     """Return the settings of each section that this alignment does not read."""
-    in_training = ("live_dropout", "weights")
-    unread: dict[str, Sequence[str]] = {"data": ("shuffle",)}
+    tuned = settings.how == "tune"
+    in_training = ("live_dropout", "weights", *(("layer", "precision") if tuned else ()))
+    of_projection = ("projection", "projection_hidden", "projection_width", "dropout")
+    align = of_projection if tuned else ("gradient_checkpointing", "frames_at_once")
     if settings.modality == "text":
-        unread |= {"text": in_training, "audio": tuple(AudioSettings.model_fields)}
-    else:
-        unread |= {
-            "audio": (*in_training, "spec_augment"),
-            "text": tuple(TextSettings.model_fields),
+        return {
+            "data": ("shuffle",),
+            "text": (*in_training, "output") if tuned else in_training,
+            "audio": tuple(AudioSettings.model_fields),
+            "align": align,
         }
-    if settings.how == "projection":
-        return unread | {"align": ("gradient_checkpointing",)}
-    return unread | {
-        settings.modality: ("layer", "output", "precision", *in_training),
-        "align": ("projection", "projection_hidden", "projection_width", "dropout"),
+    return {
+        "data": ("shuffle",),
+        "text": tuple(TextSettings.model_fields),
+        "audio": (*in_training, "spec_augment"),
+        "align": (*align, "conflicts"),  # no recording stands under two labels
     }
 
 
-def _check_projection(settings: AlignSettings) -> None:
-    if settings.how == "tune" and settings.modality == "audio":
+def refused_tuning(modality: Modality, name: str) -> str:
+    """Return what is said of an encoder whose weights are to be tuned and cannot be."""
+    kinds = "text models" if modality == "text" else "wav2vec 2.0, HuBERT and WavLM"
+    return (
+        f"align.how is 'tune', but the weights of {name!r} cannot be tuned, only those of {kinds} "
+        "of Hugging Face can; choose align.how=projection, which learns from its frozen frames"
+    )
+
+
+def _check_how(config: AlignConfig) -> None:
+    settings = config.align
+    sound = settings.how == "tune" and settings.modality == "audio"
+    if sound and config.audio.name.partition(":")[0] in _UNTUNABLE:
+        raise ConfigError(refused_tuning("audio", config.audio.name))
+    if sound and settings.precision != "float32":
         raise ConfigError(
-            "align.how is 'tune', but an encoder of sound is aligned by a projection of its frozen "
-            "frames; leave align.how unset"
+            f"align.precision is {settings.precision!r}, but an encoder of sound is aligned "
+            "in float32; leave it unset"
         )
     if settings.projection == "residual" and settings.projection_width is not None:
         raise ConfigError(

@@ -10,8 +10,9 @@ from typing import Any
 
 from mersa import build
 from mersa.alignment import artefact
+from mersa.alignment.embedding import Pooling
 from mersa.alignment.picture import draw_spaces, write_spaces
-from mersa.alignment.pooled import PoolingOf, embed, points
+from mersa.alignment.pooled import points, pooled_vectors
 from mersa.alignment.settings import AlignConfig
 from mersa.alignment.space import Comparison, Points, Space, compare, to_text
 from mersa.batches import audio_items, encode, text_items
@@ -111,7 +112,7 @@ def study(
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)
     folds = {fold.name: fold for fold in cut_folds(selection.utterances, config.data)}
     digest = data_sha256(selection.utterances)
-    pooling: PoolingOf = "first" if every[0]["pooling"] == "cls" else "mean"
+    pooling = config.align.pooling
     spaces: dict[str, tuple[list[Space], list[Space]]] = {name: ([], []) for name in parts}
     for leaf, facts in zip(leaves, every, strict=True):
         fold = folds.get(facts["fold"])
@@ -192,15 +193,21 @@ def _encoders(
     """Return the encoder before and after."""
     after: Encoder
     before: Encoder
+    own = {"name": str(leaf), "revision": None}
+    was = {"name": facts["base"]["name"]}
+    projection = facts["how"] == "projection"
     if facts["modality"] == "audio":
-        after = build.audio_encoder(AudioSettings(name=str(leaf)), device=device)
+        sound = AudioSettings() if projection else config.audio
+        after = build.audio_encoder(sound.model_copy(update=own), device=device)
+        if isinstance(after, Derived):
+            return after.base, after
+        before = build.audio_encoder(config.audio.model_copy(update=was), device=device)
     else:
-        tokens = None if facts["how"] == "projection" else config.text.max_tokens
-        after = build.text_encoder(TextSettings(name=str(leaf), max_tokens=tokens), device=device)
-    if isinstance(after, Derived):
-        return after.base, after
-    settings = config.text.model_copy(update={"name": facts["base"]["name"]})
-    before = build.text_encoder(settings, device=device)
+        words = TextSettings() if projection else config.text
+        after = build.text_encoder(words.model_copy(update=own), device=device)
+        if isinstance(after, Derived):
+            return after.base, after
+        before = build.text_encoder(config.text.model_copy(update=was), device=device)
     if before.fingerprint != facts["base"]["fingerprint"]:
         raise AlignmentError(
             f"{before.name} has other weights than {leaf} was made from (fingerprint "
@@ -217,7 +224,7 @@ def _points(
     fold: Fold,
     parts: Sequence[str],
     cache: FeatureCache,
-    pooling: PoolingOf,
+    pooling: Pooling,
     progress: Progress,
 ) -> dict[str, Points]:
     wanted = ("train", *parts)
@@ -225,7 +232,7 @@ def _points(
     text = encoder.modality == "text"
     items = text_items(utterances) if text else audio_items(manifest, utterances)
     encode(encoder, items, cache, progress)
-    vectors = embed(encoder, items, cache, pooling=pooling)
+    vectors = pooled_vectors(encoder, items, cache, pooling=pooling)
     label_of: Callable[[str], int | None] = selection.labels.index
     return {
         name: points([one for one in utterances if fold.parts[one.id] == name], vectors, label_of)

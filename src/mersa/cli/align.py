@@ -32,7 +32,7 @@ def align(
     ] = None,
     how: Annotated[
         str | None,
-        typer.Option(help="tune the encoder (words), or train a projection of its frozen frames."),
+        typer.Option(help="tune the encoder, or train a projection of its frozen frames."),
     ] = None,
     labels: Annotated[str | None, typer.Option(help="A label set, as meld-4.")] = None,
     protocol: Protocol = None,
@@ -136,6 +136,11 @@ def align(
                 "another align.learning_rate or --preset, or leave the encoder as it was"
             )
     if not quiet:
-        typer.echo(
-            f"train with it: mersa train {manifest} --set {resolved.align.modality}.name={out} ..."
-        )
+        modality = resolved.align.modality
+        words = [f"{modality}.name={out}"]
+        # What decides, beside the folder, what a tuned encoder hears or reads.
+        for key in ("peak", "normalize", "max_tokens") if resolved.align.how == "tune" else ():
+            value = getattr(getattr(resolved, modality), key, None)
+            if value is not None:
+                words.append(f"{modality}.{key}={str(value).lower()}")
+        typer.echo(f"train with it: mersa train {manifest} --set {' --set '.join(words)} ...")

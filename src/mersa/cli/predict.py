@@ -10,7 +10,7 @@ from mersa.cli.options import Device, Quiet, progress_bars
 from mersa.errors import MersaError
 
 if TYPE_CHECKING:
-    from mersa.recognize.many import Request
+    from mersa.recognize.many import PredictOptions
     from mersa.recognize.recognizer import Recognizer
     from mersa.recognize.settings import Segmentation
 
@@ -102,7 +102,7 @@ def predict(
     read = [*map(Path, names), words, turns, *(one.path for one in recordings)]
     _check_file(out, [one for one in read if one is not None], again=again)
 
-    from mersa.recognize.many import Request
+    from mersa.recognize.many import PredictOptions
     from mersa.recognize.recognizer import Recognizer
     from mersa.recognize.transcribe import FasterWhisper
 
@@ -110,7 +110,7 @@ def predict(
     transcriber = None
     if transcribe is not None:
         transcriber = FasterWhisper(transcribe, language=language, device=device)
-    request = Request(segmentation, turns, text, words, transcriber)
+    options = PredictOptions(segmentation, turns, text, words, transcriber)
     facts = {
         "model": str(Path(model).resolve()) if Path(model).exists() else model,
         "segments": str(turns) if turns else segmentation.model_dump(),
@@ -121,7 +121,7 @@ def predict(
     if len(left) < len(recordings) and not quiet:
         done = len(recordings) - len(left)
         sys.stderr.write(f"{done} of {len(recordings)} were judged before; --again judges anew\n")
-    failures = _judge(recognizer, left, request, sink, quiet)
+    failures = _judge(recognizer, left, options, sink, quiet)
     sink.finish()
     if failures and len(recordings) == 1:
         raise typer.Exit(2)
@@ -132,7 +132,11 @@ def predict(
 
 
 def _judge(
-    recognizer: "Recognizer", recordings: list[Any], request: "Request", sink: "_Sink", quiet: bool
+    recognizer: "Recognizer",
+    recordings: list[Any],
+    options: "PredictOptions",
+    sink: "_Sink",
+    quiet: bool,
 ) -> list[str]:
     """Judge recordings and write each answer as it comes; return the names of those that failed."""
     from mersa.recognize.many import predict_many
@@ -140,7 +144,7 @@ def _judge(
     failures: list[str] = []
     notes: dict[str, list[str]] = {}
     with progress_bars(quiet) as progress:
-        answers = predict_many(recognizer, recordings, request, progress=progress)
+        answers = predict_many(recognizer, recordings, options, progress=progress)
         for recording, answer in answers:
             if isinstance(answer, MersaError):
                 told = f"mersa predict: {_named(recording.name, answer)}"

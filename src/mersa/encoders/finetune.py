@@ -54,9 +54,9 @@ def to_tune(
     if checkpointing:
         if not model.supports_gradient_checkpointing:
             raise EncoderError(
-                f"train.gradient_checkpointing is on, but encoder {encoder.name!r} of type "
+                f"gradient_checkpointing is on, but encoder {encoder.name!r} of type "
                 f"{config.model_type!r} cannot compute its layers again; leave it off, and choose "
-                "a smaller train.frames_at_once"
+                "a smaller frames_at_once"
             )
         config.use_cache = False  # else transformers says that it does not go with this
         # Its name since transformers 5.20 or so; the older one warns there.

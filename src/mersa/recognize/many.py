@@ -29,7 +29,7 @@ _IN_MEMORY = 32 << 20  # bytes of standard input that are not put on disk
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictOptions:
     """How recordings are to be judged.
 
     Attributes:
@@ -50,7 +50,7 @@ class Request:
 def predict_many(
     recognizer: Recognizer,
     recordings: Sequence[Recording],
-    request: Request,
+    options: PredictOptions,
     *,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Recording, Prediction | MersaError]]:
@@ -60,7 +60,7 @@ def predict_many(
     for number, recording in enumerate(recordings, start=1):
         try:
             on_seconds = _seconds_of(recording, progress)
-            yield recording, predict_one(recognizer, recording, request, on_seconds=on_seconds)
+            yield recording, predict_one(recognizer, recording, options, on_seconds=on_seconds)
         except MersaError as error:
             yield recording, error
         advance(number, len(recordings))
@@ -69,7 +69,7 @@ def predict_many(
 def predict_one(
     recognizer: Recognizer,
     recording: Recording,
-    request: Request,
+    options: PredictOptions,
     *,
     on_seconds: OnSeconds | None = None,
 ) -> Prediction:
@@ -78,16 +78,16 @@ def predict_one(
     Raises:
         MersaError: As `Recognizer.predict`, or if its words or times cannot be read.
     """
-    segmentation = request.segmentation
-    if request.turns:
+    segmentation = options.segmentation
+    if options.turns:
         stem = recording.path.stem if recording.path else ""
-        turns = read_turns(request.turns, stem)
+        turns = read_turns(options.turns, stem)
         channels = segmentation.channels or any(turn.channel is not None for turn in turns)
         segmentation = _with(segmentation, by="turns", turns=tuple(turns), channels=channels)
-    text = request.text if request.text is not None else recording.text
+    text = options.text if options.text is not None else recording.text
     words = None
-    if request.words and text is None:
-        words = find_words(recording.path or Path(recording.name), request.words)
+    if options.words and text is None:
+        words = find_words(recording.path or Path(recording.name), options.words)
     with ExitStack() as stack:
         audio: Any = recording.path
         rate = None
@@ -102,7 +102,7 @@ def predict_one(
             sampling_rate=rate,
             segmentation=segmentation,
             words=words,
-            transcriber=request.transcriber,
+            transcriber=options.transcriber,
             on_seconds=on_seconds,
         )
 

@@ -190,7 +190,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Sheet:
                 signed(accuracy["value"], accuracy["low"], accuracy["high"]) if accuracy else "",
                 p_text(accuracy["p_holm"]) if accuracy else "",
                 _paper_says(one["printed"]),
-                "; ".join([*_stand_ins(one["stand_ins"]), *one["cautions"]]),
+                "; ".join([*([STAND_INS] if one["stand_ins"] else []), *one["cautions"]]),
             )
         )
     return Sheet(
@@ -215,6 +215,7 @@ def _claims(claims: Sequence[Mapping[str, Any]]) -> Sheet:
             "The paper has one run a row and does not say on how many utterances. Its standard "
             "error is that of the mean difference on a tenth of the utterances, if errors of two "
             "systems are unrelated; training again is not known.",
+            *_stand_ins(claims),
         ),
         frozenset({0, 1, 2, 5, 6}),
     )
@@ -245,8 +246,11 @@ def _measures(claims: Sequence[Mapping[str, Any]]) -> Sheet:
     )
 
 
-def _stand_ins(names: Sequence[str]) -> list[str]:
-    return [f"stand-ins, so not of the paper's own systems: {', '.join(names)}"] if names else []
+def _stand_ins(claims: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for one in claims for name in one["stand_ins"])
+    if not names:
+        return []
+    return [f"An answer {STAND_INS} is not of the paper's own systems, but of {', '.join(names)}."]
 
 
 def _paper_says(printed: Mapping[str, Any]) -> str:

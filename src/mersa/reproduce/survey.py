@@ -14,7 +14,7 @@ from mersa.config import Config, apply_assignments, make_config
 from mersa.corpora import iemocap, meld, toy
 from mersa.cutting import cut_corpus
 from mersa.emotions import LABEL_SETS
-from mersa.errors import ConfigError, CorpusError
+from mersa.errors import AlignmentError, ConfigError, CorpusError
 from mersa.manifest import Manifest, read_manifest
 from mersa.paper import Row
 from mersa.progress import Progress, Silent
@@ -193,13 +193,24 @@ def row_config(request: Request, row: Row, out: Path) -> Config:
 
 
 def align_config(request: Request, labels: str, out: Path) -> AlignConfig:
-    """Return the settings of an alignment."""
+    """Return the settings of an alignment.
+
+    Raises:
+        AlignmentError: If it would learn from what the rows are judged on.
+    """
     nested = {
         "data": {"labels": labels, "protocol": request.protocol},
         "text": {"name": encoder_name(request, "bert", out)},
     }
     assignments = align_settings(request.settings)
-    return make_align_config(apply_assignments(nested, assignments, kind=AlignConfig))
+    config = make_align_config(apply_assignments(nested, assignments, kind=AlignConfig))
+    if config.align.parts == "all":
+        raise AlignmentError(
+            "align.parts is 'all', so the encoders would learn the labels of validation and test, "
+            "and every score of the rows would be inflated; leave it out, or show the leak on one "
+            "row with: mersa align ... --parts all --allow-leak"
+        )
+    return config
 
 
 def corpus_selection(request: Request, corpus: str, manifest: Manifest) -> Manifest:
