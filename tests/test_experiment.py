@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from mersa import runs, training
+from mersa import runs, training, weights
 from mersa.config import apply_assignments, make_config
 from mersa.emotions import LABEL_SETS
 from mersa.encoders.cache import FeatureCache
@@ -27,7 +27,8 @@ from mersa.errors import (
     RunError,
 )
 from mersa.evaluation import SCORES
-from mersa.experiment import evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 from mersa.manifest import Manifest, read_manifest, write_manifest
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
@@ -39,7 +40,7 @@ SAME = ("metrics.json", "predictions.csv", "model.safetensors", "history.csv", "
 # Runs the command line, and kills its own process at a moment of the run.
 DRIVER = """
 import os, signal, sys
-from mersa import cli, experiment, runs, training
+from mersa import cli, runs, training, weights
 from mersa.encoders.cache import FeatureCache
 
 moment, seen = sys.argv.pop(1), 0
@@ -76,9 +77,9 @@ elif moment == "storing":
         save(state, file)
     training.torch.save = half
 elif moment == "before the scores":
-    runs.save_network = dying_after(runs.save_network, 1)
+    weights.save_network = dying_after(weights.save_network, 1)
 elif moment == "after the scores":
-    experiment._finish = dying_after(experiment._finish, 1)
+    runs.finish = dying_after(runs.finish, 1)
 cli.main()
 """
 
@@ -748,7 +749,7 @@ def test_live_dropout_changes_what_is_learnt_and_not_the_evaluation(
     losses = [read_history(tmp_path / name)[0]["train_loss"] for name in ("plain", "one", "two")]
     assert losses[0] != losses[1] == losses[2]
     assert plain["parts_sha256"] == one["parts_sha256"]
-    encoder = runs.load_run(tmp_path / "one").text
+    encoder = weights.load_run(tmp_path / "one").text
     frames = [encoder.encode(["I see the house"]).frames for _ in range(2)]
     assert np.array_equal(*frames)  # back in eval mode
 

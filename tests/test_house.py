@@ -41,8 +41,8 @@ FLOORS = [
     ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
     # A training and what it leaves behind.
-    ["training", "runs"],
-    ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
+    ["training", "runs", "weights", "encoding", "pooling", "experiment"],
+    ["contrasts", "comparison", "figures", "held_out", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.asked", "report.claims"],

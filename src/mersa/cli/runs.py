@@ -127,7 +127,7 @@ def evaluate(
     Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Scores by subgroup
     and pictures of calibration and confusion are written into the run.
     """
-    from mersa.experiment import evaluate as run_evaluation
+    from mersa.held_out import evaluate as run_evaluation
     from mersa.pooling import places
     from mersa.runs import read_json
     from mersa.subgroups import Subgroup, to_text

@@ -20,6 +20,7 @@ from mersa.recognize.smoothing import order, overall, overlay, smooth
 from mersa.recognize.stream import Stream, open_stream
 from mersa.recognize.transcribe import Hearing, Transcriber
 from mersa.recognize.words import Words, join, read_words, untimed
+from mersa.weights import load_run
 
 
 class Recognizer:
@@ -52,7 +53,7 @@ class Recognizer:
             folder = _fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
-        members = [runs.load_run(leaf, device=device) for leaf in leaves]
+        members = [load_run(leaf, device=device) for leaf in leaves]
         return cls(RunScorer(members, device=device))
 
     @property

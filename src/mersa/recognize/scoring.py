@@ -9,7 +9,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mersa import runs
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.batches import FeatureSet
 from mersa.emotions import LabelSet
@@ -17,6 +16,7 @@ from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Batches, Item
 from mersa.errors import RunError
 from mersa.training import predict
+from mersa.weights import Run
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -70,7 +70,7 @@ class RunScorer:
         RunError: If their labels differ.
     """
 
-    def __init__(self, members: Sequence[runs.Run], *, device: str = "cpu") -> None:
+    def __init__(self, members: Sequence[Run], *, device: str = "cpu") -> None:
         if len({run.labels.labels for run in members}) != 1:
             raise RunError(
                 "the runs to answer together have different labels; load runs of one label set"
