@@ -200,6 +200,11 @@ class TrainSettings(Settings):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross entropy")
     clip_norm: float = Field(1.0, ge=0, description="longest gradient; 0: any; lineage: 0")
+    temperature: bool = Field(
+        True,
+        description="divide logits by one temperature fitted on validation, which changes no "
+        "label; Guo et al. 2017, Sec. 4.2; lineage: none",
+    )
     refit: bool = Field(
         False, description="after choosing the epoch, fit anew on train and validation for as long"
     )

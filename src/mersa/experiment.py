@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from mersa import build, launch, parallel, runs, weights
+from mersa import build, figures, launch, parallel, runs, weights
 from mersa.alignment import artefact
 from mersa.batches import FeatureSet, audio_items, text_items, with_live_dropout
+from mersa.calibration import fit_temperature, score_confident, tempered
 from mersa.config import Config
 from mersa.cutting import cut_corpus
 from mersa.emotions import LabelSet
@@ -22,7 +23,7 @@ from mersa.encoders.base import Encoder
 from mersa.encoders.cache import FeatureCache
 from mersa.encoding import features_of
 from mersa.errors import ConfigError
-from mersa.evaluation import predictions_of, score
+from mersa.evaluation import predictions_of
 from mersa.folds import Fold, leaks
 from mersa.manifest import Utterance, read_manifest
 from mersa.networks import num_trainable
@@ -273,7 +274,7 @@ def _train_leaf(
         on_progress=progress.task(f"training {name}"),
     )
     probabilities = predict(network, ready.validation, device=fabric.device, fabric=fabric)
-    answered = predictions_of(ready.validated, "validation", probabilities, labels)
+    raw = predictions_of(ready.validated, "validation", probabilities, labels)
     if config.train.refit:
         network = _network(config, ready.text, ready.audio, labels)
         fit(
@@ -306,6 +307,13 @@ def _train_leaf(
             weights.save_tuned(leaf, modality, config, encoder, learnt_from)
         network = network.network
     weights.save_network(leaf, network)
+    answered, calibration = raw, None
+    if config.train.temperature:
+        calibration = fit_temperature(raw.probabilities, raw.truth)
+        runs.write_calibration(leaf, calibration, parts_sha256=seen.fold.sha256())
+        answered = tempered(raw, calibration.temperature)
+        if calibration.note:
+            progress.say(calibration.note)
     runs.write_history(leaf, result.history)
     runs.write_predictions(leaf, answered)
     metrics = {
@@ -324,9 +332,11 @@ def _train_leaf(
         "epochs": len(result.history),
         "counts": dict(Counter(seen.fold.parts.values())),
         **facts,
+        **({"calibration": asdict(calibration)} if calibration else {}),
         "files_sha256": weights.seals(leaf),
-        "parts": {"validation": score(answered)},
+        "parts": {"validation": score_confident(answered, raw if calibration else None)},
     }
+    figures.coverage(answered, leaf / "figures" / "coverage.png")
     runs.finish(leaf, metrics)
     runs.tidy(leaf)
     best = metrics["parts"]["validation"]

@@ -12,11 +12,13 @@ import numpy as np
 from mersa.errors import RunError
 from mersa.evaluation import CALIBRATION_BINS, Predictions, group_tables
 from mersa.files import write_whole
+from mersa.selective import FEWEST_ANSWERED, risk_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 150
+_SHADES = {"validation": "0.55", "test": "black"}
 _DARK = 0.55  # from this share on a cell of the matrix is written in white
 
 
@@ -36,6 +38,15 @@ def confusion(predictions: Predictions, path: Path) -> None:
         RunError: If there are no answers, or the path does not end in `.png`.
     """
     save_png(draw_confusion(predictions), path)
+
+
+def coverage(predictions: Predictions, path: Path) -> None:
+    """Write `draw_coverage` as PNG.
+
+    Raises:
+        RunError: If there are no answers, or the path does not end in `.png`.
+    """
+    save_png(draw_coverage(predictions), path)
 
 
 def draw_reliability(predictions: Predictions) -> "Figure":
@@ -126,6 +137,32 @@ def draw_confusion(predictions: Predictions) -> "Figure":
         fontsize=11,
     )
     figure.colorbar(image, ax=axes, label="share of the row", fraction=0.046, pad=0.04)
+    return figure
+
+
+def draw_coverage(predictions: Predictions) -> "Figure":
+    """Draw the share of errors among the surest answers, a line for each part that is there.
+
+    Dotted: the errors of all, which is what a confidence that tells nothing would leave.
+
+    Raises:
+        RunError: If there are no answers.
+    """
+    figure = _figure(predictions, (5.0, 4.2))
+    axes = figure.subplots()
+    for (part, shade), line in zip(_SHADES.items(), ("--", "-"), strict=True):
+        rows = predictions.part(part)
+        if not rows.ids:
+            continue
+        curve = risk_curve(rows)
+        told = curve.coverage * curve.n >= FEWEST_ANSWERED  # of fewer, a risk is chance
+        title = f"{part} ({curve.n:,} utterances, area {curve.aurc:.3f})"
+        axes.plot(curve.coverage[told], curve.risk[told], line, color=shade, label=title)
+        axes.axhline(curve.risk[-1], linestyle=":", color=shade, linewidth=1.0)
+    axes.set(xlim=(0, 1), xlabel="share of utterances answered, the surest first")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("share of errors among them")
+    figure.legend(loc="outside lower center", fontsize=9, frameon=False)
     return figure
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mersa import build, figures, runs
+from mersa.calibration import score_confident
 from mersa.encoders.cache import FeatureCache
 from mersa.encoding import features_of
 from mersa.errors import ManifestError, RunError
@@ -22,8 +23,7 @@ from mersa.pooling import places, summarise
 from mersa.progress import Progress, Silent
 from mersa.selection import counts_text, data_sha256, select
 from mersa.subgroups import LENGTH, SUBGROUP_COLUMNS, as_dicts, by_subgroup
-from mersa.training import predict
-from mersa.weights import Run, load_run
+from mersa.weights import Run, answer, load_run
 
 
 def evaluate(
@@ -88,7 +88,8 @@ def evaluate(
         runs.write_predictions(leaf, both)
         metrics = runs.read_metrics(leaf)
         metrics["state"] = "evaluated"
-        metrics["parts"]["test"] = score(tested)
+        metrics["parts"]["test"] = score_confident(tested, runs.raw_predictions(leaf, tested))
+        figures.coverage(both, leaf / "figures" / "coverage.png")
         runs.finish(leaf, metrics)
     summary = summarise(folder)
     for place in places(folder):
@@ -109,7 +110,7 @@ def _answers(
     features = features_of(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
     if run.config.data.shuffle != "none":
         features = features.shuffled(run.config.data.shuffle, run.config.data.seed)
-    probabilities = predict(run.network, features, device=torch.device(build.device(device)))
+    probabilities = answer(run, features, device=torch.device(build.device(device)))
     return predictions_of(utterances, "test", probabilities, run.labels)
 
 

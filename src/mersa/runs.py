@@ -1,9 +1,9 @@
 """The run folder: what a training leaves behind, complete or visibly unfinished.
 
     config.toml  parts.csv  labels.json  environment.json      before the first step
-    encoders/  model.safetensors  history.csv  predictions.csv  README.md
+    encoders/  model.safetensors  calibration.json  history.csv  predictions.csv  README.md
     metrics.json                                               last: without it, unfinished
-    subgroups.json  figures/                                   of the test part, once it is read
+    figures/  subgroups.json                                   more, once the test part is read
 
 A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
 above them. Nothing is a pickle.
@@ -15,6 +15,7 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from mersa import __version__
+from mersa.calibration import Calibration, tempered
 from mersa.card import model_card
 from mersa.config import Config, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
@@ -39,6 +41,7 @@ _FILES = (
     "labels.json",
     "environment.json",
     "model.safetensors",
+    "calibration.json",
     "history.csv",
     "predictions.csv",
     "README.md",
@@ -301,6 +304,36 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(file, list(history[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
+
+
+def write_calibration(folder: Path, calibration: Calibration, *, parts_sha256: str) -> None:
+    """Keep the temperature of a leaf, and on which parts it was fitted."""
+    facts = asdict(calibration) | {"part": "validation", "parts_sha256": parts_sha256}
+    write_json(folder / "calibration.json", facts)
+
+
+def read_temperature(folder: Path) -> float | None:
+    """Return the temperature of a leaf; None if it was trained without one.
+
+    Raises:
+        RunError: If the file cannot be read, or holds no temperature.
+    """
+    path = folder / "calibration.json"
+    if not path.is_file():
+        return None
+    temperature = read_json(path).get("temperature")
+    if not isinstance(temperature, float) or temperature <= 0:
+        raise RunError(
+            f"{path} gives the temperature {temperature!r}, but a number above 0 was expected; "
+            "bring back the file that training wrote"
+        )
+    return temperature
+
+
+def raw_predictions(folder: Path, answered: Predictions) -> Predictions | None:
+    """Return the answers of a leaf without its temperature; None if it has none."""
+    temperature = read_temperature(folder)
+    return None if temperature is None else tempered(answered, 1 / temperature)
 
 
 def finish(leaf: Path, metrics: Mapping[str, Any]) -> None:

@@ -11,19 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mersa import build
 from mersa.alignment import artefact
+from mersa.batches import FeatureSet
+from mersa.bootstrap import Array
+from mersa.calibration import with_temperature
 from mersa.config import Config
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
 from mersa.errors import EncoderError, RunError
 from mersa.files import write_json, write_whole
 from mersa.progress import Progress, Silent
-from mersa.runs import check_finished, load_config, load_labels, members, read_json
+from mersa.runs import (
+    check_finished,
+    load_config,
+    load_labels,
+    members,
+    read_json,
+    read_temperature,
+)
+from mersa.training import predict
 from mersa.tuning import TunedEncoder
 
 _SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
@@ -40,6 +52,7 @@ class Run:
         text: Encoder of words, or None if it reads none.
         audio: Encoder of sound, or None if it reads none.
         network: In eval mode, on the device.
+        temperature: What its logits are divided by; None if it was trained without one.
     """
 
     folder: Path
@@ -48,6 +61,7 @@ class Run:
     text: Encoder | None
     audio: Encoder | None
     network: nn.Module
+    temperature: float | None = None
 
 
 def load_run(folder: Path, *, device: str = "cpu") -> Run:
@@ -55,7 +69,7 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
 
     Raises:
         EncoderError: If an encoder's weights are not those that it was trained with.
-        RunError: If it is unfinished, or its labels or weights do not fit.
+        RunError: If it is unfinished, or its labels, weights or temperature do not fit.
     """
     check_finished(folder)
     config = load_config(folder)
@@ -71,7 +85,14 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     network = build.network(config, text, audio, len(labels.labels))
     _load_weights(folder / "model.safetensors", network)
     _check_seals(folder)
-    return Run(folder, config, labels, text, audio, network.to(device).eval())
+    temperature = read_temperature(folder)
+    return Run(folder, config, labels, text, audio, network.to(device).eval(), temperature)
+
+
+def answer(run: Run, features: FeatureSet, *, device: torch.device) -> Array:
+    """Return the probability of each label for each utterance, (N, C), with the temperature."""
+    probabilities = predict(run.network, features, device=device)
+    return with_temperature(probabilities, run.temperature or 1.0)
 
 
 def bundled(leaf: Path, modality: str) -> Path | None:
@@ -156,16 +177,18 @@ def seals(folder: Path) -> dict[str, str]:
     """Return the digest of each file of a leaf that must not change after training."""
     # The fingerprint of a tuned encoder, against which its weights are checked when it is loaded.
     tuned = (f"encoders/{modality}.json" for modality in load_config(folder).tuned)
+    calibrated = ["calibration.json"] if (folder / "calibration.json").is_file() else []
     return {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in (*_SEALED, *tuned)
+        for name in (*_SEALED, *tuned, *calibrated)
     }
 
 
 def _check_seals(folder: Path) -> None:
     stored = read_json(folder / "metrics.json").get("files_sha256", {})
-    for name, digest in seals(folder).items():
-        if stored.get(name) != digest:
+    found = seals(folder)
+    for name in found | stored:
+        if stored.get(name) != found.get(name):
             raise RunError(
                 f"{folder / name} is not the file that training wrote; bring it back, or train "
                 "anew with --again"

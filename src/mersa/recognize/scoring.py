@@ -15,8 +15,9 @@ from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Batches, Item
 from mersa.errors import RunError
-from mersa.training import predict
-from mersa.weights import Run
+from mersa.pooling import validation_answers
+from mersa.selective import RiskCurve, risk_curve
+from mersa.weights import Run, answer
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -77,6 +78,7 @@ class RunScorer:
             )
         self._members = tuple(members)
         self._device = torch.device(device)
+        self._curve: RiskCurve | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -100,9 +102,16 @@ class RunScorer:
         for run in self._members:
             text, audio = _frames(run.text, texts, frames), _frames(run.audio, sounds, frames)
             features = FeatureSet(ids, text, audio, unknown)
-            answers.append(predict(run.network, features, device=self._device))
+            answers.append(answer(run, features, device=self._device))
         mean: Probabilities = np.mean(answers, axis=0)
         return mean
+
+    def risk_curve(self) -> RiskCurve:
+        """Return coverage and risk of the members' validation answers, as their run keeps them."""
+        if self._curve is None:
+            answers = validation_answers([run.folder for run in self._members])
+            self._curve = risk_curve(answers)
+        return self._curve
 
 
 def _frames(
