@@ -34,7 +34,7 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
     # Frames of a corpus, scores, and the card that tells them.
-    ["frames", "batches", "tuning", "bootstrap", "evaluation", "selective"],
+    ["frames", "batches", "modality_dropout", "tuning", "bootstrap", "evaluation", "selective"],
     ["calibration", "subgroups", "card", "figures"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
