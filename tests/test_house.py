@@ -43,7 +43,7 @@ FLOORS = [
     ["alignment.align"],
     # A training and what it leaves behind.
     ["training", "runs", "weights", "encoding", "pooling", "experiment"],
-    ["contrasts", "comparison", "held_out", "attention"],
+    ["contrasts", "comparison", "robustness", "held_out", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.asked", "report.claims"],

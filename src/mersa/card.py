@@ -48,6 +48,7 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
         *_head(config, metrics, trained),
         *_scores(metrics),
         *_confidence(metrics),
+        *_robustness(metrics),
         *(refitted if config.train.refit else []),
         "## Data and parts",
         "",
@@ -79,9 +80,9 @@ def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str
         f"networks of {links}, each with a card of its own, and answers by the mean of their "
         "probabilities."
     )
-    return "\n".join(
-        [*_head(config, metrics, trained), *_scores(metrics), *_confidence(metrics), *_foot(config)]
-    )
+    head = _head(config, metrics, trained)
+    scores = [*_scores(metrics), *_confidence(metrics), *_robustness(metrics)]
+    return "\n".join([*head, *scores, *_foot(config)])
 
 
 def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]:
@@ -156,6 +157,29 @@ def _confidence(metrics: Mapping[str, Any]) -> list[str]:
     if curves:
         lines += ["", *selective.to_markdown(curves), "", "![](figures/coverage.png)"]
     return [*lines, ""]
+
+
+def _robustness(metrics: Mapping[str, Any]) -> list[str]:
+    """Tell the test scores with one modality missing or wrong, where they were asked for."""
+    rows = metrics.get("robustness")
+    if not rows:
+        return []
+    lines = [
+        "## Missing and wrong words or sound",
+        "",
+        f"| test part | {' | '.join(map(score_title, PRINTED_SCORES))} |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        cells = " | ".join(score_cell(row, name) for name in PRINTED_SCORES)
+        lines.append(f"| {row['condition']} | {cells} |")
+    return [
+        *lines,
+        "",
+        "A word error replaces a word by another one of the train part (60 %), leaves it out "
+        "(25 %) or puts such a word behind it (15 %).",
+        "",
+    ]
 
 
 def _temperature(metrics: Mapping[str, Any]) -> str:

@@ -4,8 +4,9 @@ They are drawn in greys and told apart by outline and hatching, so that a print 
 matplotlib is imported when a picture is asked for; no window is opened and no global setting read.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +48,15 @@ def coverage(predictions: Predictions, path: Path) -> None:
         RunError: If there are no answers, or the path does not end in `.png`.
     """
     save_png(draw_coverage(predictions), path)
+
+
+def robustness(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write `draw_robustness` as PNG.
+
+    Raises:
+        RunError: If the path does not end in `.png`.
+    """
+    save_png(draw_robustness(rows), path)
 
 
 def draw_reliability(predictions: Predictions) -> "Figure":
@@ -163,6 +173,27 @@ def draw_coverage(predictions: Predictions) -> "Figure":
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of errors among them")
     figure.legend(loc="outside lower center", fontsize=9, frameon=False)
+    return figure
+
+
+def draw_robustness(rows: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw balanced accuracy under each condition, as `mersa.robustness.scored` gives them.
+
+    Whiskers are 95 % intervals; there are none with too few groups.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        value, bounds = row["balanced_accuracy"], row["ci95"]["balanced_accuracy"]
+        if bounds is not None:
+            axes.plot(bounds, (place, place), color="0.55", linewidth=2.0)
+        axes.plot(value, place, "o", color="black")
+    axes.axvline(rows[0]["balanced_accuracy"], color="black", linestyle=":", linewidth=1.0)
+    axes.set_yticks(range(len(rows)), [row["condition"] for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="balanced accuracy of the test part")
     return figure
 
 

@@ -6,12 +6,14 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 
 from mersa import build, figures, runs
+from mersa.batches import FeatureSet
 from mersa.calibration import score_confident
 from mersa.encoders.cache import FeatureCache
 from mersa.encoding import features_of
@@ -19,8 +21,9 @@ from mersa.errors import ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, predictions_of, score
 from mersa.files import write_json
 from mersa.manifest import Manifest, Utterance, read_manifest
-from mersa.pooling import places, summarise
+from mersa.pooling import add, places, summarise
 from mersa.progress import Progress, Silent
+from mersa.robustness import BOTH, answers, can_be_asked, mean_over_seeds, scored, vocabulary_of
 from mersa.selection import counts_text, data_sha256, select
 from mersa.subgroups import LENGTH, SUBGROUP_COLUMNS, as_dicts, by_subgroup
 from mersa.weights import Run, answer, load_run
@@ -32,6 +35,7 @@ def evaluate(
     cache: FeatureCache,
     manifest_path: Path | None = None,
     by: Sequence[str] = (),
+    robustness: bool = True,
     device: str = "auto",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +51,8 @@ def evaluate(
         manifest_path: A manifest that holds all utterances of the run is taken as its corpus at
             another place; any other one is another corpus, and is scored whole: emotions that the
             run does not know are left out and counted, folds and seeds answer together.
+        robustness: On its own test part, whether a run that reads words and sound is also scored
+            without either, with wrong words and with those of other utterances.
         device: `auto`, `cpu` or `cuda[:n]`.
         progress: What is told of it.
 
@@ -78,38 +84,84 @@ def evaluate(
             folder, manifest, manifest_path, columns, cache, device, progress
         )
     _check_unchanged(leaves[0], manifest, manifest_path or stored)
-    for leaf in leaves:
-        run = load_run(leaf, device=build.device(device))
-        ids = [id_ for id_, part in runs.read_parts(leaf).items() if part == "test"]
-        utterances = [by_id[id_] for id_ in ids]
-        tested = _answers(run, manifest, utterances, cache, device, progress)
-        kept = runs.read_predictions(leaf).part("validation")
-        both = concatenate([kept, tested])
-        runs.write_predictions(leaf, both)
-        metrics = runs.read_metrics(leaf)
-        metrics["state"] = "evaluated"
-        metrics["parts"]["test"] = score_confident(tested, runs.raw_predictions(leaf, tested))
-        figures.coverage(both, leaf / "figures" / "coverage.png")
-        runs.finish(leaf, metrics)
+    conditions: dict[Path, Mapping[str, Predictions]] = {}
+    cache.folder.mkdir(parents=True, exist_ok=True)
+    # Wrong words are encoded for this alone, and seeds share them.
+    with TemporaryDirectory(prefix="robustness-", dir=cache.folder) as scratch:
+        for leaf in leaves:
+            run = load_run(leaf, device=build.device(device))
+            parts = runs.read_parts(leaf)
+            utterances = [by_id[id_] for id_, part in parts.items() if part == "test"]
+            features = _features(run, manifest, utterances, cache, progress)
+            tested = _answers(run, features, utterances, device)
+            if robustness and can_be_asked(run):
+                train_texts = [by_id[id_].text for id_, part in parts.items() if part == "train"]
+                conditions[leaf] = {BOTH: tested} | answers(
+                    run,
+                    features,
+                    utterances,
+                    vocabulary_of(train_texts),
+                    FeatureCache(Path(scratch)),
+                    device=torch.device(build.device(device)),
+                    progress=progress,
+                )
+            _keep(leaf, tested, conditions.get(leaf))
     summary = summarise(folder)
+    if conditions:
+        summary = _keep_pooled(folder, conditions)
     for place in places(folder):
         answered = runs.read_predictions(place).part("test")
         _tell_more(place, answered, by_id, columns)
     return summary
 
 
-def _answers(
+def _keep(leaf: Path, tested: Predictions, conditions: Mapping[str, Predictions] | None) -> None:
+    """Put the test answers of a leaf, and those under other conditions, into its folder."""
+    both = concatenate([runs.read_predictions(leaf).part("validation"), tested])
+    runs.write_predictions(leaf, both)
+    metrics = runs.read_metrics(leaf)
+    metrics["state"] = "evaluated"
+    metrics["parts"]["test"] = score_confident(tested, runs.raw_predictions(leaf, tested))
+    figures.coverage(both, leaf / "figures" / "coverage.png")
+    if conditions:
+        metrics["robustness"] = scored(conditions)
+        figures.robustness(metrics["robustness"], leaf / "figures" / "robustness.png")
+    runs.finish(leaf, metrics)
+
+
+def _keep_pooled(folder: Path, conditions: Mapping[Path, Mapping[str, Predictions]]) -> Any:
+    """Put the answers of folds, pooled, and the means over seeds above them; return the scores."""
+    several = []
+    for place in places(folder):
+        inner = [conditions[leaf] for leaf in runs.members(place)]
+        several.append(
+            scored({name: concatenate([one[name] for one in inner]) for name in inner[0]})
+        )
+        if not (place / "config.toml").is_file():
+            figures.robustness(several[-1], place / "figures" / "robustness.png")
+            add(place, "robustness", several[-1])
+    if len(several) > 1:
+        add(folder, "robustness", mean_over_seeds(several))
+    return runs.read_metrics(folder)
+
+
+def _features(
     run: Run,
     manifest: Manifest,
     utterances: Sequence[Utterance],
     cache: FeatureCache,
-    device: str,
     progress: Progress,
-) -> Predictions:
-    """Answer for test utterances."""
+) -> FeatureSet:
     features = features_of(utterances, manifest, run.labels, run.text, run.audio, cache, progress)
     if run.config.data.shuffle != "none":
         features = features.shuffled(run.config.data.shuffle, run.config.data.seed)
+    return features
+
+
+def _answers(
+    run: Run, features: FeatureSet, utterances: Sequence[Utterance], device: str
+) -> Predictions:
+    """Answer for test utterances."""
     probabilities = answer(run, features, device=torch.device(build.device(device)))
     return predictions_of(utterances, "test", probabilities, run.labels)
 
@@ -134,16 +186,10 @@ def _evaluate_elsewhere(
             f"on, as {min(known)!r}; leave them out, or give the run's whole corpus"
         )
     selection = select(manifest, runs.load_labels(leaves[0]))
+    asked = (selection.utterances, device)
     several = [
-        _answers(
-            load_run(leaf, device=build.device(device)),
-            manifest,
-            selection.utterances,
-            cache,
-            device,
-            progress,
-        )
-        for leaf in leaves
+        _answers(run, _features(run, manifest, selection.utterances, cache, progress), *asked)
+        for run in (load_run(leaf, device=build.device(device)) for leaf in leaves)
     ]
     mean = np.mean([one.probabilities for one in several], axis=0)
     answered = predictions_of(selection.utterances, "test", mean, selection.labels)

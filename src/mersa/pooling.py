@@ -106,6 +106,7 @@ def _pool(folder: Path) -> dict[str, Any]:
         metrics["parts"]["test"] = scores | {"mean_of_folds": _mean(several, "test")}
         told.append(pooled)
     figures.coverage(concatenate(told), folder / "figures" / "coverage.png")
+    _keep_added(folder, metrics)
     _write(folder, metrics, leaves)
     return metrics
 
@@ -121,6 +122,13 @@ def _with_curve(metrics: dict[str, Any], leaves: Sequence[Path]) -> Predictions:
 def _concatenated(several: Sequence[Predictions | None]) -> Predictions | None:
     there = [one for one in several if one is not None]
     return concatenate(there) if len(there) == len(several) else None
+
+
+def add(folder: Path, name: str, value: Any) -> None:
+    """Put one more thing into the scores, and so the card, of what stands above folds or seeds."""
+    seeds = places(folder)
+    inner = runs.members(folder) if seeds == [folder] else seeds
+    _write(folder, runs.read_metrics(folder) | {name: value}, inner)
 
 
 def _write(folder: Path, metrics: dict[str, Any], inner: Sequence[Path]) -> None:
@@ -145,8 +153,16 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
     }
     answered = _with_curve(metrics, runs.members(folder))
     figures.coverage(answered, folder / "figures" / "coverage.png")
+    _keep_added(folder, metrics)
     _write(folder, metrics, inner)
     return metrics
+
+
+def _keep_added(folder: Path, metrics: dict[str, Any]) -> None:
+    """Keep what `add` put beside the scores of an evaluated run, which is not read again here."""
+    if metrics["state"] == "evaluated" and (folder / "metrics.json").is_file():
+        before = runs.read_json(folder / "metrics.json")
+        metrics |= {name: before[name] for name in ("robustness",) if name in before}
 
 
 def _leak(several: Sequence[dict[str, Any]]) -> list[str]:

@@ -117,6 +117,13 @@ def evaluate(
             "column, with commas between them."
         ),
     ] = "",
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            help="Score a run of words and sound also without either, with 10 to 50 % wrong words "
+            "and with those of other utterances; encodes the test part's words five times more."
+        ),
+    ] = True,
     device: Device = "auto",
     cache: Cache = None,
     as_json: Json = False,
@@ -139,6 +146,7 @@ def evaluate(
             cache=feature_cache(cache),
             manifest_path=manifest,
             by=columns,
+            robustness=robustness,
             device=device,
             progress=progress,
         )
@@ -156,6 +164,8 @@ def evaluate(
         print_json(metrics | ({"subgroups": groups} if columns else {}))
         return
     _print_scores(run, metrics, "test")
+    if robustness and "robustness" in metrics:
+        _print_robustness(metrics["robustness"])
     for place, held in groups.items():
         typer.echo(f"\n{place} by {', '.join(columns)}")
         typer.echo(to_text([Subgroup(**one) for one in held]), nl=False)
@@ -218,6 +228,17 @@ def report(
         typer.echo(beside_each_other(content["side_by_side"]), nl=False)
     else:
         typer.echo(to_text(sheets(content)), nl=False)
+
+
+def _print_robustness(rows: list[dict[str, Any]]) -> None:
+    from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
+    from mersa.tables import aligned
+
+    table = [["test part with", *map(score_title, PRINTED_SCORES)]]
+    table += [
+        [row["condition"], *(score_cell(row, name) for name in PRINTED_SCORES)] for row in rows
+    ]
+    typer.echo("\n" + "\n".join(aligned(table)))
 
 
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:

@@ -136,7 +136,7 @@ def _row(step: Step, work: Work) -> None:
         devices=work.devices,
         progress=work.progress,
     )
-    evaluate(folder, cache=work.cache, device=work.device, progress=work.progress)
+    evaluate(folder, cache=work.cache, robustness=False, device=work.device, progress=work.progress)
 
 
 def _figure2(step: Step, work: Work) -> None:
