@@ -35,6 +35,7 @@ sys.path.append(str(Path(__file__).parent / "encoders"))
 folders = importlib.import_module("folders")
 
 SAME = ("metrics.json", "predictions.csv", "model.safetensors", "history.csv", "parts.csv")
+SAME += ("calibration.json",)
 """What two runs of the same settings have in common, byte for byte."""
 
 # Runs the command line, and kills its own process at a moment of the run.
@@ -142,6 +143,7 @@ def test_a_run_folder_is_whole(small_run):
         *("model.safetensors", "predictions.csv", "metrics.json", "README.md", "encoders"),
         *("encoders/text.json", "encoders/audio.json", "encoders/text"),
         *("encoders/text/config.json", "encoders/text/vocabulary.txt"),
+        *("calibration.json", "figures", "figures/coverage.png"),
     }
 
 
@@ -155,7 +157,7 @@ def test_metrics_follow_from_the_predictions(toy_run):
     assert scores["groups"] == len(set(answered.groups)) == 9
     assert scores["accuracy"] == pytest.approx((right == answered.truth).mean())
     assert scores["macro_f1"] == pytest.approx(f1_score(answered.truth, right, average="macro"))
-    assert set(scores["ci95"]) == set(SCORES)
+    assert set(scores["ci95"]) == {*SCORES, "ece_without_temperature"}
     assert metrics["row"] == "III.6"
     assert metrics["counts"] == {"train": 288, "validation": 72, "test": 120}
     assert metrics["labels"] == list(LABEL_SETS["iemocap-6"].labels)
