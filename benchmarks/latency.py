@@ -39,7 +39,7 @@ from mersa.encoders.huggingface import quiet
 from mersa.paper import find_row
 from mersa.recognize.recognizer import Recognizer
 from mersa.recognize.scoring import RunScorer
-from mersa.runs import Run
+from mersa.weights import Run
 
 ROW = "III.8"
 
@@ -133,7 +133,7 @@ def _run(folder: Path, *, quick: bool, device: str) -> Run:
     audio = build.audio_encoder(config.audio, device=device)
     labels = label_set(config.data.labels)
     network = build.network(config, text, audio, len(labels.labels)).to(device).eval()
-    # As `mersa.runs.load_run`: what the encoders are is known before the first answer.
+    # As `mersa.weights.load_run`: what the encoders are is known before the first answer.
     _ = text.fingerprint, audio.fingerprint
     return Run(folder, config, labels, text, audio, network)
 

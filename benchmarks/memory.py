@@ -173,7 +173,7 @@ def _encode(path: Path, cache: Path, *, threads: int) -> None:
     from mersa.config import AudioSettings
     from mersa.encoders.cache import FeatureCache
     from mersa.encoders.tiny import TinyText
-    from mersa.experiment import encode_manifest
+    from mersa.encoding import encode_manifest
     from mersa.manifest import read_manifest
     from mersa.progress import Silent
 

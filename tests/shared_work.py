@@ -89,6 +89,11 @@ def stopped_and_resumed(fabric, folder):
     ]
 
 
+def with_modalities_taken(fabric):
+    """Modality dropout on; what it takes away is the same in all processes."""
+    return fitted(fabric, STEPS.model_copy(update={"modality_dropout": 0.5}))
+
+
 def pairwise(fabric):
     """A loss over all pairs of embeddings, as alignment has; the second process has none."""
     torch.manual_seed(0)
@@ -180,6 +185,7 @@ def everything(folder, progress):
         "plain": fitted,
         "budgets": with_budgets,
         "memory": with_memory_running_out,
+        "modalities": with_modalities_taken,
         "resumed": lambda fabric: stopped_and_resumed(fabric, folder),
         "pairwise": pairwise,
         "empty": empty_share,

@@ -18,7 +18,7 @@ from mersa.networks import (
     SelfAttentionFusion,
     Server,
 )
-from mersa.runs import Run
+from mersa.weights import Run
 
 TEXT, AUDIO = (5, 16), (7, 8)  # frames and width
 

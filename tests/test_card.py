@@ -11,6 +11,7 @@ SCORES = {
     "balanced_accuracy": 0.523,
     "macro_f1": 0.432,
     "weighted_f1": 0.341,
+    "ece": 0.123,
 }
 
 
@@ -155,3 +156,38 @@ def test_the_card_of_a_run_is_made_from_it(toy_run):
     assert f"{found['trainable_parameters']:,} trainable parameters" in text
     assert str(toy_run.parent) not in text
     assert not re.search(r"(^|[\s`\"'(])/\w+/", text), "an absolute path"
+
+
+def test_the_temperature_and_both_errors_of_calibration_are_told():
+    found = {"temperature": 1.234, "n": 57, "note": "the temperature stopped at 10"}
+    bounds = part()["ci95"] | {"ece_without_temperature": [0.3, 0.5]}
+    both = part(ece_without_temperature=0.4, ci95=bounds)
+
+    told = card(calibration=found, parts={"validation": both})
+
+    assert "temperature 1.234, fitted on the 57 validation utterances" in told
+    assert "Mind: the temperature stopped at 10." in told
+    line = "validation: 0.123 [0.023, 0.323]; without temperature 0.400 [0.300, 0.500]."
+    assert line in told
+
+
+def test_without_a_temperature_the_card_says_so():
+    assert "Probabilities are those of the network; no temperature was fitted." in card()
+
+
+def test_the_curve_stands_as_a_table():
+    rows = [{"coverage": c / 10, "risk": c / 20, "confidence": 0.9} for c in range(10, 0, -1)]
+
+    told = card(parts={"validation": part(selective={"aurc": 0.275, "curve": rows})})
+
+    assert "| 50% | 0.250 | 0.900 |" in told
+    assert "| area under the curve (AURC) | 0.275 |" in told
+
+
+def test_missing_and_wrong_words_are_told_where_they_were_asked_for():
+    row = {"condition": "sound only"} | part()
+
+    told = card(robustness=[row])
+
+    assert "| sound only | 0.614 [0.514, 0.814] | 0.523 [0.423, 0.723] |" in told
+    assert "Missing and wrong" not in card()

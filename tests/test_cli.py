@@ -686,7 +686,7 @@ def compared(small_run, tmp_path_factory):
     """Two evaluated runs with the same test part; the second always answers the truth."""
     from mersa import runs
     from mersa.encoders.cache import FeatureCache
-    from mersa.experiment import evaluate
+    from mersa.held_out import evaluate
     from mersa.pooling import summarise
 
     folder = tmp_path_factory.mktemp("compared")

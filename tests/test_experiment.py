@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from mersa import runs, training
+from mersa import runs, training, weights
 from mersa.config import apply_assignments, make_config
 from mersa.emotions import LABEL_SETS
 from mersa.encoders.cache import FeatureCache
@@ -27,19 +27,21 @@ from mersa.errors import (
     RunError,
 )
 from mersa.evaluation import SCORES
-from mersa.experiment import evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 from mersa.manifest import Manifest, read_manifest, write_manifest
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
 folders = importlib.import_module("folders")
 
 SAME = ("metrics.json", "predictions.csv", "model.safetensors", "history.csv", "parts.csv")
+SAME += ("calibration.json",)
 """What two runs of the same settings have in common, byte for byte."""
 
 # Runs the command line, and kills its own process at a moment of the run.
 DRIVER = """
 import os, signal, sys
-from mersa import cli, experiment, runs, training
+from mersa import cli, runs, training, weights
 from mersa.encoders.cache import FeatureCache
 
 moment, seen = sys.argv.pop(1), 0
@@ -76,9 +78,9 @@ elif moment == "storing":
         save(state, file)
     training.torch.save = half
 elif moment == "before the scores":
-    runs.save_network = dying_after(runs.save_network, 1)
+    weights.save_network = dying_after(weights.save_network, 1)
 elif moment == "after the scores":
-    experiment._finish = dying_after(experiment._finish, 1)
+    runs.finish = dying_after(runs.finish, 1)
 cli.main()
 """
 
@@ -141,6 +143,7 @@ def test_a_run_folder_is_whole(small_run):
         *("model.safetensors", "predictions.csv", "metrics.json", "README.md", "encoders"),
         *("encoders/text.json", "encoders/audio.json", "encoders/text"),
         *("encoders/text/config.json", "encoders/text/vocabulary.txt"),
+        *("calibration.json", "figures", "figures/coverage.png"),
     }
 
 
@@ -154,7 +157,7 @@ def test_metrics_follow_from_the_predictions(toy_run):
     assert scores["groups"] == len(set(answered.groups)) == 9
     assert scores["accuracy"] == pytest.approx((right == answered.truth).mean())
     assert scores["macro_f1"] == pytest.approx(f1_score(answered.truth, right, average="macro"))
-    assert set(scores["ci95"]) == set(SCORES)
+    assert set(scores["ci95"]) == {*SCORES, "ece_without_temperature"}
     assert metrics["row"] == "III.6"
     assert metrics["counts"] == {"train": 288, "validation": 72, "test": 120}
     assert metrics["labels"] == list(LABEL_SETS["iemocap-6"].labels)
@@ -748,7 +751,7 @@ def test_live_dropout_changes_what_is_learnt_and_not_the_evaluation(
     losses = [read_history(tmp_path / name)[0]["train_loss"] for name in ("plain", "one", "two")]
     assert losses[0] != losses[1] == losses[2]
     assert plain["parts_sha256"] == one["parts_sha256"]
-    encoder = runs.load_run(tmp_path / "one").text
+    encoder = weights.load_run(tmp_path / "one").text
     frames = [encoder.encode(["I see the house"]).frames for _ in range(2)]
     assert np.array_equal(*frames)  # back in eval mode
 

@@ -34,7 +34,8 @@ FLOORS = [
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
     # Frames of a corpus, scores, and the card that tells them.
-    ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups", "card"],
+    ["frames", "batches", "modality_dropout", "tuning", "bootstrap", "evaluation", "selective"],
+    ["calibration", "subgroups", "card", "figures"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
     ["alignment.settings", "alignment.artefact", "alignment.card", "alignment.loss"],
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
@@ -42,8 +43,8 @@ FLOORS = [
     ["alignment.fit", "alignment.folder"],
     ["alignment.align"],
     # A training and what it leaves behind.
-    ["training", "runs"],
-    ["pooling", "contrasts", "comparison", "figures", "experiment", "attention"],
+    ["training", "runs", "weights", "encoding", "pooling", "experiment"],
+    ["contrasts", "comparison", "robustness", "held_out", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
     ["report.side_by_side", "report.rows", "report.asked", "report.claims"],
@@ -57,7 +58,8 @@ FLOORS = [
     # Use.
     ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
-    ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
+    ["recognize.abstaining", "recognize.judging", "recognize.smoothing"],
+    ["recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],

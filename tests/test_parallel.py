@@ -86,6 +86,15 @@ def test_all_processes_hold_the_same_weights(two, name):
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
 
+def test_two_processes_take_the_modalities_away_that_one_does(two, alone):
+    expected = shared_work.with_modalities_taken(alone)
+
+    for found in two["modalities"]:
+        for row, wanted in zip(found["history"], expected["history"], strict=True):
+            assert row == pytest.approx(wanted, rel=1e-5, abs=1e-7)
+        np.testing.assert_allclose(found["answers"], expected["answers"], atol=1e-5)
+
+
 def test_two_processes_killed_with_dropout_on_go_on_to_the_same_end(two):
     (resumed, whole), (others, _) = two["resumed"]
 

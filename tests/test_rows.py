@@ -24,7 +24,7 @@ from transformers import (
     Wav2Vec2Model,
 )
 
-from mersa import experiment, runs
+from mersa import experiment, held_out, runs
 from mersa.config import apply_assignments, make_config
 from mersa.corpora import toy
 from mersa.corpora.place import place
@@ -125,7 +125,7 @@ def ran(world: World, request) -> Iterator[Ran]:
             world.manifest.folder / "manifest.csv", config, run, cache=world.cache, device="cpu"
         )
         read = reads(run)
-        metrics = experiment.evaluate(run, cache=world.cache, device="cpu")
+        metrics = held_out.evaluate(run, cache=world.cache, device="cpu")
         recognizer = Recognizer.from_pretrained(run, device="cpu")
         predictions = runs.read_predictions(run).part("test")
         heard = next(one for one in world.manifest if one.id == predictions.ids[-1])

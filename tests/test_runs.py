@@ -5,7 +5,7 @@ from importlib import metadata
 import numpy as np
 import pytest
 
-from mersa import runs
+from mersa import runs, weights
 from mersa.config import Config
 from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.errors import EncoderError, ManifestError, RunError
@@ -235,7 +235,7 @@ def test_an_unfinished_run_is_refused(run_copy):
     (run_copy / "metrics.json").unlink()
 
     with pytest.raises(RunError, match=r"is unfinished \(it has no metrics.json\); go on with"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_broken_labels_file_is_refused(run_copy, content, message):
     (run_copy / "labels.json").write_text(content)
 
     with pytest.raises(RunError, match=message):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_labels_of_another_run_are_refused(run_copy):
@@ -259,7 +259,7 @@ def test_labels_of_another_run_are_refused(run_copy):
     with pytest.raises(
         RunError, match=r"lists sad, anger, happy, neutral, but the run was scored on .*bring back"
     ):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_more_labels_than_outputs_are_refused(run_copy):
@@ -268,7 +268,7 @@ def test_more_labels_than_outputs_are_refused(run_copy):
     edit_json(run_copy / "metrics.json", labels=labels)
 
     with pytest.raises(RunError, match=r"has shape \(4.*but \(5.*was expected"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_weights_of_other_shapes_are_refused(run_copy):
@@ -276,7 +276,7 @@ def test_weights_of_other_shapes_are_refused(run_copy):
     config.write_text(config.read_text().replace("fusion_width = 16", "fusion_width = 24"))
 
     with pytest.raises(RunError, match=r"weight '.*' has shape .*16.* but .*24.* was expected"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_weights_of_another_network_are_refused(run_copy):
@@ -284,7 +284,7 @@ def test_weights_of_another_network_are_refused(run_copy):
     config.write_text(config.read_text().replace('"mersa-cross"', '"mersa"'))
 
     with pytest.raises(RunError, match=r"none.*the settings or the weights were exchanged"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_cut_weights_are_refused(run_copy):
@@ -292,7 +292,7 @@ def test_cut_weights_are_refused(run_copy):
     path.write_bytes(path.read_bytes()[:-9])
 
     with pytest.raises(RunError, match=r"model.safetensors cannot be read.*not whole"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_an_encoder_of_other_settings_is_refused(run_copy):
@@ -300,7 +300,7 @@ def test_an_encoder_of_other_settings_is_refused(run_copy):
     path.write_text(path.read_text().replace('name = "mel"', 'name = "mel"\npeak = 0.5'))
 
     with pytest.raises(EncoderError, match=r"the audio encoder 'mel' has other weights.*bundled"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_a_vocabulary_that_was_changed_is_refused(run_copy):
@@ -308,11 +308,11 @@ def test_a_vocabulary_that_was_changed_is_refused(run_copy):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
 
     with pytest.raises(EncoderError, match="the text encoder 'tiny' has other weights"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_a_loaded_network_is_the_saved_one(small_run):
-    run = runs.load_run(small_run)
+    run = weights.load_run(small_run)
 
     assert not run.network.training
     assert run.text is not None
@@ -324,7 +324,7 @@ def test_the_commit_of_weights_is_recorded(tmp_path):
     class FromHub:
         name, fingerprint, width, num_layers, commit = "someone/model", "f00d", 5, 1, "5eed" * 10
 
-    runs.save_encoder(tmp_path, "text", FromHub(), whole=False)
+    weights.save_encoder(tmp_path, "text", FromHub(), whole=False)
 
     facts = runs.read_json(tmp_path / "encoders" / "text.json")
     assert facts["revision"] == FromHub.commit

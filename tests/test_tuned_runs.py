@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 import torch
 
-from mersa import runs, training
+from mersa import runs, training, weights
 from mersa.batches import audio_items, load_features, text_items
 from mersa.config import apply_assignments, make_config
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.speech import SpeechEncoder
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError, StorageError
-from mersa.experiment import bundle, evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 from mersa.manifest import read_manifest
 from mersa.paper import find_row, row_changes
 from mersa.recognize.recognizer import Recognizer
 from mersa.training import predict
+from mersa.weights import bundle
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
 folders = importlib.import_module("folders")
@@ -80,7 +82,7 @@ def run_copy(run, tmp_path):
 
 def answers(folder, manifest_path, part, cache):
     """The answers for a part by what the run keeps, through frozen encoders and the cache."""
-    loaded = runs.load_run(folder)
+    loaded = weights.load_run(folder)
     manifest = read_manifest(manifest_path)
     parts = runs.read_parts(folder)
     utterances = [one for one in manifest if parts.get(one.id) == part]
@@ -131,7 +133,7 @@ def test_what_is_kept_is_what_was_tuned(run, encoders):
         assert facts["fingerprint"] != facts["tuned_from"]["fingerprint"]
         assert facts["name"] == str(folder)
     metrics = runs.read_json(run / "metrics.json")
-    network = sum(one.numel() for one in runs.load_run(run).network.parameters())
+    network = sum(one.numel() for one in weights.load_run(run).network.parameters())
     assert metrics["trainable_parameters"] > 2 * network
     assert set(metrics["files_sha256"]) >= {"encoders/text.json", "encoders/audio.json"}
 
@@ -215,7 +217,7 @@ def test_a_killed_run_goes_on_to_the_same_end(
         with pytest.raises(Killed):
             train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
     with pytest.raises(RunError, match="is unfinished"):
-        runs.load_run(tmp_path / "run")
+        weights.load_run(tmp_path / "run")
     train(small_corpus, config, tmp_path / "run", cache=cache, device="cpu")
 
     for name in KEPT:
@@ -261,7 +263,7 @@ def test_tuned_weights_that_were_changed_are_refused(run_copy, encoders):
     )
 
     with pytest.raises(EncoderError, match=r"the text encoder .* has other weights or settings"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_a_full_disk_is_told_while_tuned_weights_are_written(encoders, tmp_path):
@@ -287,7 +289,7 @@ def test_the_fingerprint_of_tuned_weights_is_sealed(run_copy, encoders):
     place.write_text(json.dumps(facts))
 
     with pytest.raises(RunError, match=r"encoders/text.json is not the file that training wrote"):
-        runs.load_run(run_copy)
+        weights.load_run(run_copy)
 
 
 def test_the_card_says_what_was_tuned(run):
@@ -340,14 +342,14 @@ def test_a_tuned_encoder_learns_more_than_a_frozen_one(toy_corpus, cache, tmp_pa
     bert = folders.write_bert(tmp_path / "bert", **sizes)
     (bert / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     scores = {}
-    for weights in ("frozen", "tuned"):
-        options = [f"text.name={bert}", "network.system=text", f"text.weights={weights}"]
+    for kind in ("frozen", "tuned"):
+        options = [f"text.name={bert}", "network.system=text", f"text.weights={kind}"]
         options += ["network.fusion_width=16", "network.hidden=[8]", "network.dropout=0.1"]
         options += ["data.labels=iemocap-6", "train.epochs=10", "train.batch_size=16"]
         options += ["train.learning_rate=5e-3", "train.encoder_learning_rate=1e-2"]
         config = make_config(apply_assignments({}, options))
-        metrics = train(manifest, config, tmp_path / weights, cache=cache, device="cpu")
-        scores[weights] = metrics["parts"]["validation"]["balanced_accuracy"]
+        metrics = train(manifest, config, tmp_path / kind, cache=cache, device="cpu")
+        scores[kind] = metrics["parts"]["validation"]["balanced_accuracy"]
 
     assert scores["tuned"] > scores["frozen"] + 0.1
 

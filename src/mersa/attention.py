@@ -30,7 +30,7 @@ from mersa.errors import ConfigError
 from mersa.networks import CrossAttentionFusion, MixedLayers, SelfAttentionFusion
 
 if TYPE_CHECKING:
-    from mersa.runs import Run
+    from mersa.weights import Run
 
 NO_WORDS = "(no words)"
 

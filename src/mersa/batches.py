@@ -67,7 +67,7 @@ class FeatureSet:
         audio: N tensors of (La, Da), likewise.
         labels: Label index of each, (N,); -1 where unknown.
         live: Gives the frames of words and sound of a row anew each time, in place of the stored
-            ones; they have the same lengths.
+            ones; they have the same lengths, or are shorter.
         encoder_inputs: True where `live` gives what encoders read, token ids or waveforms, rather
             than frames. Encoders pad their batch, so padding then counts even where it is packed.
     """
@@ -88,7 +88,7 @@ class FeatureSet:
 
     def batch(self, rows: Sequence[int], *, packed: bool = False) -> Batch:
         """Pad these rows into one batch, or pack them."""
-        frames = [self._frames(row) for row in rows]
+        frames = [self.frames(row) for row in rows]
         collate = _end_to_end if packed else pad
         text, text_mask = collate([words for words, _ in frames])
         audio, audio_mask = collate([sound for _, sound in frames])
@@ -98,7 +98,7 @@ class FeatureSet:
         """Put the utterances of another set behind these."""
 
         def live(row: int) -> tuple[Tensor, Tensor]:
-            return self._frames(row) if row < len(self) else other._frames(row - len(self))
+            return self.frames(row) if row < len(self) else other.frames(row - len(self))
 
         return FeatureSet(
             self.ids + other.ids,
@@ -119,13 +119,14 @@ class FeatureSet:
         audio = reordered(self.audio, others) if modality == "audio" else self.audio
 
         def live(row: int) -> tuple[Tensor, Tensor]:
-            own, other = self._frames(row), self._frames(others[row])
+            own, other = self.frames(row), self.frames(others[row])
             return (other[0], own[1]) if modality == "text" else (own[0], other[1])
 
         moved = live if self.live and modality != "none" else self.live
         return replace(self, text=text, audio=audio, live=moved)
 
-    def _frames(self, row: int) -> tuple[Tensor, Tensor]:
+    def frames(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return the frames of words and sound of a row, made anew where that is asked for."""
         return self.live(row) if self.live else (self.text[row], self.audio[row])
 
 

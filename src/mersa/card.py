@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from mersa import selective
 from mersa.config import Config, to_toml
 from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 from mersa.folds import SHARED
@@ -46,6 +47,8 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
     lines = [
         *_head(config, metrics, trained),
         *_scores(metrics),
+        *_confidence(metrics),
+        *_robustness(metrics),
         *(refitted if config.train.refit else []),
         "## Data and parts",
         "",
@@ -77,7 +80,9 @@ def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str
         f"networks of {links}, each with a card of its own, and answers by the mean of their "
         "probabilities."
     )
-    return "\n".join([*_head(config, metrics, trained), *_scores(metrics), *_foot(config)])
+    head = _head(config, metrics, trained)
+    scores = [*_scores(metrics), *_confidence(metrics), *_robustness(metrics)]
+    return "\n".join([*head, *scores, *_foot(config)])
 
 
 def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]:
@@ -137,6 +142,61 @@ def _scores(metrics: Mapping[str, Any]) -> list[str]:
     if "test" not in parts:
         lines += ["The test part has not been read: `mersa evaluate` adds it.", ""]
     return lines
+
+
+def _confidence(metrics: Mapping[str, Any]) -> list[str]:
+    """Tell how far probabilities can be trusted, with and without the temperature."""
+    parts = metrics["parts"]
+    lines = ["## Confidence", "", _temperature(metrics), ""]
+    for part, scores in parts.items():
+        before = ""
+        if "ece_without_temperature" in scores:
+            before = f"; without temperature {score_cell(scores, 'ece_without_temperature')}"
+        lines.append(f"* Expected calibration error, {part}: {score_cell(scores, 'ece')}{before}.")
+    curves = {part: one["selective"] for part, one in parts.items() if "selective" in one}
+    if curves:
+        lines += ["", *selective.to_markdown(curves), "", "![](figures/coverage.png)"]
+    return [*lines, ""]
+
+
+def _robustness(metrics: Mapping[str, Any]) -> list[str]:
+    """Tell the test scores with one modality missing or wrong, where they were asked for."""
+    rows = metrics.get("robustness")
+    if not rows:
+        return []
+    lines = [
+        "## Missing and wrong words or sound",
+        "",
+        f"| test part | {' | '.join(map(score_title, PRINTED_SCORES))} |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        cells = " | ".join(score_cell(row, name) for name in PRINTED_SCORES)
+        lines.append(f"| {row['condition']} | {cells} |")
+    return [
+        *lines,
+        "",
+        "A word error replaces a word by another one of the train part (60 %), leaves it out "
+        "(25 %) or puts such a word behind it (15 %).",
+        "",
+    ]
+
+
+def _temperature(metrics: Mapping[str, Any]) -> str:
+    calibration = metrics.get("calibration")
+    if calibration is None:
+        calibrated = all("ece_without_temperature" in one for one in metrics["parts"].values())
+        return (
+            "Each network has a temperature of its own, fitted on its validation part."
+            if calibrated
+            else "Probabilities are those of the network; no temperature was fitted."
+        )
+    note = f" Mind: {calibration['note']}." if calibration["note"] else ""
+    return (
+        f"Logits are divided by the temperature {calibration['temperature']:.3f}, fitted on the "
+        f"{calibration['n']} validation utterances; the calibration error of validation is told "
+        f"after seeing them.{note}"
+    )
 
 
 def _foot(config: Config) -> list[str]:

@@ -202,7 +202,19 @@ class TrainSettings(Settings):
         False, description="weigh each emotion by the inverse of its share in train"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="of the cross entropy")
+    modality_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability that a step sees an utterance without its words or its sound, "
+        "never without both; ModDrop, Neverova et al. 2016",
+    )
     clip_norm: float = Field(1.0, ge=0, description="longest gradient; 0: any; lineage: 0")
+    temperature: bool = Field(
+        True,
+        description="divide logits by one temperature fitted on validation, which changes no "
+        "label; Guo et al. 2017, Sec. 4.2; lineage: none",
+    )
     refit: bool = Field(
         False, description="after choosing the epoch, fit anew on train and validation for as long"
     )
@@ -275,6 +287,12 @@ def make_config(settings: Mapping[str, Any]) -> Config:
             if is_set:
                 raise ConfigError(f"{name} does not go with live_dropout; leave one of them unset")
     _check_tuning(config)
+    if config.train.modality_dropout and not (config.uses_text and config.uses_audio):
+        raise ConfigError(
+            f"train.modality_dropout is {config.train.modality_dropout}, but network.system "
+            f"{config.network.system!r} reads one modality, and both are never taken away; leave "
+            "it at 0"
+        )
     return config
 
 

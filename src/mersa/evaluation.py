@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mersa.bootstrap import DRAWS, FEWEST_GROUPS, Array, group_weights, interval
+from mersa.emotions import LabelSet
 from mersa.errors import RunError, ShapeError
+from mersa.manifest import Utterance
 
 IntArray = npt.NDArray[np.int64]
 
@@ -119,6 +121,21 @@ def bias(name: str, drawn: Array, value: float) -> float:
     Balanced accuracy has none, though draws without the rarest label would show one.
     """
     return float(drawn.mean() - value) if name in _BIASED else 0.0
+
+
+def predictions_of(
+    utterances: Sequence[Utterance], part: str, probabilities: Array, labels: LabelSet
+) -> Predictions:
+    """Put the answers for labelled utterances of one part, (N, C), beside their truth."""
+    truth = [labels.index(one.emotion) for one in utterances]
+    return Predictions(
+        tuple(one.id for one in utterances),
+        (part,) * len(utterances),
+        np.array(truth, dtype=np.int64),
+        probabilities,
+        tuple(one.group for one in utterances),
+        labels.labels,
+    )
 
 
 def concatenate(several: Sequence[Predictions]) -> Predictions:

@@ -4,19 +4,22 @@ They are drawn in greys and told apart by outline and hatching, so that a print 
 matplotlib is imported when a picture is asked for; no window is opened and no global setting read.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mersa.errors import RunError
 from mersa.evaluation import CALIBRATION_BINS, Predictions, group_tables
 from mersa.files import write_whole
+from mersa.selective import FEWEST_ANSWERED, risk_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _DOTS_PER_INCH = 150
+_SHADES = {"validation": "0.55", "test": "black"}
 _DARK = 0.55  # from this share on a cell of the matrix is written in white
 
 
@@ -36,6 +39,24 @@ def confusion(predictions: Predictions, path: Path) -> None:
         RunError: If there are no answers, or the path does not end in `.png`.
     """
     save_png(draw_confusion(predictions), path)
+
+
+def coverage(predictions: Predictions, path: Path) -> None:
+    """Write `draw_coverage` as PNG.
+
+    Raises:
+        RunError: If there are no answers, or the path does not end in `.png`.
+    """
+    save_png(draw_coverage(predictions), path)
+
+
+def robustness(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write `draw_robustness` as PNG.
+
+    Raises:
+        RunError: If the path does not end in `.png`.
+    """
+    save_png(draw_robustness(rows), path)
 
 
 def draw_reliability(predictions: Predictions) -> "Figure":
@@ -126,6 +147,53 @@ def draw_confusion(predictions: Predictions) -> "Figure":
         fontsize=11,
     )
     figure.colorbar(image, ax=axes, label="share of the row", fraction=0.046, pad=0.04)
+    return figure
+
+
+def draw_coverage(predictions: Predictions) -> "Figure":
+    """Draw the share of errors among the surest answers, a line for each part that is there.
+
+    Dotted: the errors of all, which is what a confidence that tells nothing would leave.
+
+    Raises:
+        RunError: If there are no answers.
+    """
+    figure = _figure(predictions, (5.0, 4.2))
+    axes = figure.subplots()
+    for (part, shade), line in zip(_SHADES.items(), ("--", "-"), strict=True):
+        rows = predictions.part(part)
+        if not rows.ids:
+            continue
+        curve = risk_curve(rows)
+        told = curve.coverage * curve.n >= FEWEST_ANSWERED  # of fewer, a risk is chance
+        title = f"{part} ({curve.n:,} utterances, area {curve.aurc:.3f})"
+        axes.plot(curve.coverage[told], curve.risk[told], line, color=shade, label=title)
+        axes.axhline(curve.risk[-1], linestyle=":", color=shade, linewidth=1.0)
+    axes.set(xlim=(0, 1), xlabel="share of utterances answered, the surest first")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("share of errors among them")
+    figure.legend(loc="outside lower center", fontsize=9, frameon=False)
+    return figure
+
+
+def draw_robustness(rows: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Draw balanced accuracy under each condition, as `mersa.robustness.scored` gives them.
+
+    Whiskers are 95 % intervals; there are none with too few groups.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        value, bounds = row["balanced_accuracy"], row["ci95"]["balanced_accuracy"]
+        if bounds is not None:
+            axes.plot(bounds, (place, place), color="0.55", linewidth=2.0)
+        axes.plot(value, place, "o", color="black")
+    axes.axvline(rows[0]["balanced_accuracy"], color="black", linestyle=":", linewidth=1.0)
+    axes.set_yticks(range(len(rows)), [row["condition"] for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="balanced accuracy of the test part")
     return figure
 
 

@@ -5,16 +5,18 @@ one test part. Validation parts of different folds overlap, so of them only the 
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mersa import runs
+from mersa import figures, runs, selective
 from mersa.bootstrap import seed_interval
+from mersa.calibration import score_confident
 from mersa.card import summary_card
 from mersa.errors import RunError
-from mersa.evaluation import SCORES, Predictions, concatenate, score
+from mersa.evaluation import SCORES, Predictions, concatenate
 from mersa.files import write_json, write_text
 
 
@@ -55,6 +57,21 @@ def test_answers(folder: Path) -> list[Predictions]:
     return answers
 
 
+def validation_answers(leaves: Sequence[Path]) -> Predictions:
+    """Return the validation answers of folds and seeds, each utterance once.
+
+    An utterance that several validate has the mean of their probabilities, as when they answer
+    together; those that have learnt from it do not answer for it.
+    """
+    together = concatenate([runs.read_predictions(leaf).part("validation") for leaf in leaves])
+    rows: dict[str, list[int]] = {}
+    for row, id_ in enumerate(together.ids):
+        rows.setdefault(id_, []).append(row)
+    means = [together.probabilities[several].mean(axis=0) for several in rows.values()]
+    first = together.rows([several[0] for several in rows.values()])
+    return replace(first, probabilities=np.stack(means))
+
+
 def title(folder: Path) -> str:
     """Return how tables call a run: its folder, and LEAK where an encoder has seen its test part.
 
@@ -79,12 +96,39 @@ def _pool(folder: Path) -> dict[str, Any]:
         "parts_sha256": [one["parts_sha256"] for one in several],
         "parts": {"validation": _mean(several, "validation")},
     }
+    told = [_with_curve(metrics, leaves)]
     if evaluated:
-        pooled = concatenate([runs.read_predictions(leaf).part("test") for leaf in leaves])
+        tested = {leaf: runs.read_predictions(leaf).part("test") for leaf in leaves}
+        pooled = concatenate(list(tested.values()))
+        raw = [runs.raw_predictions(leaf, one) for leaf, one in tested.items()]
         runs.write_predictions(folder, pooled)
-        metrics["parts"]["test"] = score(pooled) | {"mean_of_folds": _mean(several, "test")}
+        scores = score_confident(pooled, _concatenated(raw))
+        metrics["parts"]["test"] = scores | {"mean_of_folds": _mean(several, "test")}
+        told.append(pooled)
+    figures.coverage(concatenate(told), folder / "figures" / "coverage.png")
+    _keep_added(folder, metrics)
     _write(folder, metrics, leaves)
     return metrics
+
+
+def _with_curve(metrics: dict[str, Any], leaves: Sequence[Path]) -> Predictions:
+    """Put the curve of the validation answers into scores, and return these answers."""
+    answered = validation_answers(leaves)
+    curve = selective.risk_curve(answered)
+    metrics["parts"]["validation"]["selective"] = selective.as_dict(curve)
+    return answered
+
+
+def _concatenated(several: Sequence[Predictions | None]) -> Predictions | None:
+    there = [one for one in several if one is not None]
+    return concatenate(there) if len(there) == len(several) else None
+
+
+def add(folder: Path, name: str, value: Any) -> None:
+    """Put one more thing into the scores, and so the card, of what stands above folds or seeds."""
+    seeds = places(folder)
+    inner = runs.members(folder) if seeds == [folder] else seeds
+    _write(folder, runs.read_metrics(folder) | {name: value}, inner)
 
 
 def _write(folder: Path, metrics: dict[str, Any], inner: Sequence[Path]) -> None:
@@ -107,8 +151,18 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
         "seeds": [one["seed"] for one in several],
         "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts, reverse=True)},
     }
+    answered = _with_curve(metrics, runs.members(folder))
+    figures.coverage(answered, folder / "figures" / "coverage.png")
+    _keep_added(folder, metrics)
     _write(folder, metrics, inner)
     return metrics
+
+
+def _keep_added(folder: Path, metrics: dict[str, Any]) -> None:
+    """Keep what `add` put beside the scores of an evaluated run, which is not read again here."""
+    if metrics["state"] == "evaluated" and (folder / "metrics.json").is_file():
+        before = runs.read_json(folder / "metrics.json")
+        metrics |= {name: before[name] for name in ("robustness",) if name in before}
 
 
 def _leak(several: Sequence[dict[str, Any]]) -> list[str]:
@@ -122,7 +176,7 @@ def _mean_of_seeds(several: Sequence[dict[str, Any]], part: str) -> dict[str, An
     if len(several) > 1:
         mean["ci95_seeds"] = {
             name: [max(low, 0.0), min(high, 1.0)]
-            for name in SCORES
+            for name in mean["sd"]
             for _, low, high in [seed_interval([one["parts"][part][name] for one in several])]
         }
     return mean
@@ -134,14 +188,16 @@ def _mean(several: Sequence[dict[str, Any]], part: str) -> dict[str, Any]:
     `n`, `groups` and `majority` are means too, since folds differ in them.
     """
     scores = [one["parts"][part] for one in several]
+    also = "ece_without_temperature"
+    names = [*SCORES, *([also] if all(also in one for one in scores) else [])]
     return {
         "n": round(float(np.mean([one["n"] for one in scores]))),
         "groups": round(float(np.mean([one["groups"] for one in scores]))),
         "runs": len(scores),
-        **{name: float(np.mean([one[name] for one in scores])) for name in SCORES},
+        **{name: float(np.mean([one[name] for one in scores])) for name in names},
         "sd": {
             name: float(np.std([one[name] for one in scores], ddof=min(1, len(scores) - 1)))
-            for name in SCORES
+            for name in names
         },
         "majority": {
             name: float(np.mean([one["majority"][name] for one in scores]))

@@ -1,41 +1,36 @@
 """The run folder: what a training leaves behind, complete or visibly unfinished.
 
     config.toml  parts.csv  labels.json  environment.json      before the first step
-    encoders/  model.safetensors  history.csv  predictions.csv  README.md
+    encoders/  model.safetensors  calibration.json  history.csv  predictions.csv  README.md
     metrics.json                                               last: without it, unfinished
-    subgroups.json  figures/                                   of the test part, once it is read
+    figures/  subgroups.json                                   more, once the test part is read
 
 A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
 above them. Nothing is a pickle.
 """
 
 import csv
-import hashlib
 import json
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mersa import __version__
+from mersa.calibration import Calibration, tempered
+from mersa.card import model_card
 from mersa.config import Config, located, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
-from mersa.errors import EncoderError, RunError
+from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.files import is_in_a_file, one_process, write_json, write_text, write_whole
 from mersa.manifest import read_table, write_table
-
-if TYPE_CHECKING:  # scores are read without loading torch
-    from torch import Tensor, nn
-
-    from mersa.encoders.base import Encoder
-    from mersa.tuning import TunedEncoder
 
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
@@ -46,6 +41,7 @@ _FILES = (
     "labels.json",
     "environment.json",
     "model.safetensors",
+    "calibration.json",
     "history.csv",
     "predictions.csv",
     "README.md",
@@ -61,7 +57,6 @@ _NEEDED = (  # what a finished leaf cannot do without
     "predictions.csv",
     "metrics.json",
 )
-_SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
 _POOLED = (
     "predictions.csv",
     "metrics.json",
@@ -70,27 +65,6 @@ _POOLED = (
 )  # what stands above folds and seeds
 _FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished leaf of a run folder, loaded for answering.
-
-    Attributes:
-        folder: Where it stands.
-        config: Its settings.
-        labels: Its label set.
-        text: Encoder of words, or None if it reads none.
-        audio: Encoder of sound, or None if it reads none.
-        network: In eval mode, on the device.
-    """
-
-    folder: Path
-    config: Config
-    labels: LabelSet
-    text: "Encoder | None"
-    audio: "Encoder | None"
-    network: "nn.Module"
 
 
 def members(folder: Path) -> list[Path]:
@@ -227,102 +201,6 @@ def read_parts(folder: Path) -> dict[str, str]:
     return {row["id"]: row["part"] for row in read_table(folder / "parts.csv")}
 
 
-def save_encoder(folder: Path, modality: str, encoder: "Encoder", *, whole: bool) -> None:
-    """Record an encoder; `whole` also copies what is needed to load it, as `bundle` does."""
-    if whole:
-        encoder.save(folder / "encoders" / modality)
-    write_json(folder / "encoders" / f"{modality}.json", _facts(encoder))
-
-
-def save_tuned(
-    folder: Path,
-    modality: str,
-    config: Config,
-    tuned: "TunedEncoder",
-    learnt_from: Mapping[str, Any],
-) -> None:
-    """Keep a tuned encoder whole in a leaf, where it stands as a bundled one does.
-
-    What is recorded is the fingerprint of the folder as it will be loaded, and what it was tuned
-    from. It has learnt labels, so it says what it learnt from as an aligned encoder does: another
-    run that reads it is held to the same parts, and told of a leak.
-    """
-    from mersa.alignment import artefact
-
-    inside = folder / "encoders" / modality
-    partial = inside.with_name(f"{modality}.partial")
-    for old in (partial, inside):
-        shutil.rmtree(old, ignore_errors=True)
-    tuned.save(partial)
-    sealed = artefact.files_sha256(
-        partial, sorted(path.name for path in partial.iterdir() if path.is_file())
-    )
-    write_json(partial / artefact.FACTS, {**learnt_from, "files_sha256": sealed})
-    partial.rename(inside)
-    loaded = _build_encoder(modality, config, saved=inside)
-    facts = _facts(loaded) | {"tuned_from": _facts(tuned.encoder)}
-    write_json(
-        folder / "encoders" / f"{modality}.json", facts | {"name": facts["tuned_from"]["name"]}
-    )
-
-
-def save_network(folder: Path, network: "nn.Module") -> None:
-    """Write the network's weights as safetensors."""
-    from safetensors.torch import save
-
-    tensors: dict[str, Tensor] = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
-    }
-    with write_whole(folder / "model.safetensors") as partial:
-        partial.write_bytes(save(tensors))
-
-
-def load_run(folder: Path, *, device: str = "cpu") -> Run:
-    """Load a finished leaf.
-
-    Raises:
-        EncoderError: If an encoder's weights are not those that it was trained with.
-        RunError: If it is unfinished, or its labels or weights do not fit.
-    """
-    from mersa import build
-
-    check_finished(folder)
-    config = load_config(folder)
-    labels = load_labels(folder)
-    scored = read_json(folder / "metrics.json").get("labels")
-    if scored != list(labels.labels):
-        raise RunError(
-            f"{folder / 'labels.json'} lists {', '.join(labels.labels)}, but the run was scored on "
-            f"{scored}; bring back the file of this run"
-        )
-    text = _load_encoder(folder, "text", config, device) if config.uses_text else None
-    audio = _load_encoder(folder, "audio", config, device) if config.uses_audio else None
-    network = build.network(config, text, audio, len(labels.labels))
-    _load_weights(folder / "model.safetensors", network)
-    _check_seals(folder)
-    return Run(folder, config, labels, text, audio, network.to(device).eval())
-
-
-def seals(folder: Path) -> dict[str, str]:
-    """Return the digest of each file of a leaf that must not change after training."""
-    # The fingerprint of a tuned encoder, against which its weights are checked when it is loaded.
-    tuned = (f"encoders/{modality}.json" for modality in load_config(folder).tuned)
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in (*_SEALED, *tuned)
-    }
-
-
-def _check_seals(folder: Path) -> None:
-    stored = read_json(folder / "metrics.json").get("files_sha256", {})
-    for name, digest in seals(folder).items():
-        if stored.get(name) != digest:
-            raise RunError(
-                f"{folder / name} is not the file that training wrote; bring it back, or train "
-                "anew with --again"
-            )
-
-
 def check_finished(folder: Path) -> None:
     """Refuse a run, or a run above its folds and seeds, whose training did not end.
 
@@ -336,16 +214,6 @@ def check_finished(folder: Path) -> None:
             f"{folder} is unfinished (it has no {lacking[-1]}); go on with: mersa train ... "
             f"--out {folder}"
         )
-
-
-def bundled(leaf: Path, modality: str) -> Path | None:
-    """Return the folder that holds a leaf's encoder: its own, or one that the run shares."""
-    above = [path for path in leaf.parents[:2] if not (path / "config.toml").exists()]
-    for place in (leaf, *above):
-        inside = place / "encoders" / modality
-        if inside.is_dir() and (place / "metrics.json").is_file():
-            return inside
-    return None
 
 
 def load_config(folder: Path) -> Config:
@@ -438,6 +306,42 @@ def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
         writer.writerows(history)
 
 
+def write_calibration(folder: Path, calibration: Calibration, *, parts_sha256: str) -> None:
+    """Keep the temperature of a leaf, and on which parts it was fitted."""
+    facts = asdict(calibration) | {"part": "validation", "parts_sha256": parts_sha256}
+    write_json(folder / "calibration.json", facts)
+
+
+def read_temperature(folder: Path) -> float | None:
+    """Return the temperature of a leaf; None if it was trained without one.
+
+    Raises:
+        RunError: If the file cannot be read, or holds no temperature.
+    """
+    path = folder / "calibration.json"
+    if not path.is_file():
+        return None
+    temperature = read_json(path).get("temperature")
+    if not isinstance(temperature, float) or temperature <= 0:
+        raise RunError(
+            f"{path} gives the temperature {temperature!r}, but a number above 0 was expected; "
+            "bring back the file that training wrote"
+        )
+    return temperature
+
+
+def raw_predictions(folder: Path, answered: Predictions) -> Predictions | None:
+    """Return the answers of a leaf without its temperature; None if it has none."""
+    temperature = read_temperature(folder)
+    return None if temperature is None else tempered(answered, 1 / temperature)
+
+
+def finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
+    """Write the card and the scores of a leaf; with the scores it is finished."""
+    write_text(leaf / "README.md", model_card(load_config(leaf), metrics))
+    write_json(leaf / "metrics.json", metrics)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -471,58 +375,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
             "or train it again"
         )
     return metrics
-
-
-def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> "Encoder":
-    encoder = _build_encoder(modality, config, saved=bundled(folder, modality), device=device)
-    facts = read_json(folder / "encoders" / f"{modality}.json")
-    if encoder.fingerprint != facts["fingerprint"]:
-        raise EncoderError(
-            f"the {modality} encoder {facts['name']!r} has other weights or settings than the run "
-            f"was trained with (fingerprint {encoder.fingerprint[:12]}, expected "
-            f"{facts['fingerprint'][:12]}); bring back the weights, or use a bundled run"
-        )
-    return encoder
-
-
-def _build_encoder(
-    modality: str, config: Config, *, saved: Path | None, device: str = "cpu"
-) -> "Encoder":
-    from mersa import build
-
-    if modality == "text":
-        return build.text_encoder(config.text, saved=saved, device=device)
-    return build.audio_encoder(config.audio, saved=saved, device=device)
-
-
-def _facts(encoder: "Encoder") -> dict[str, Any]:
-    return {
-        "name": encoder.name,
-        "fingerprint": encoder.fingerprint,
-        "width": encoder.width,
-        "num_layers": encoder.num_layers,
-        "revision": getattr(encoder, "commit", None),
-    }
-
-
-def _load_weights(path: Path, network: "nn.Module") -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read ({error}); the run folder is not whole") from None
-    wanted = {name: tuple(one.shape) for name, one in network.state_dict().items()}
-    found = {name: tuple(one.shape) for name, one in tensors.items()}
-    for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise RunError(
-                f"{path} does not fit the network of its settings: weight {name!r} has shape "
-                f"{found.get(name, 'none')}, but {wanted.get(name, 'none')} was expected; the "
-                "settings or the weights were exchanged"
-            )
-    network.load_state_dict(tensors)
 
 
 def _refuse_other(folder: Path, config: Config, parts: Mapping[str, str]) -> None:

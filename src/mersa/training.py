@@ -31,6 +31,7 @@ from mersa.config import TrainSettings
 from mersa.errors import ConfigError, RunError
 from mersa.evaluation import quick_scores
 from mersa.memory import memory_kept
+from mersa.modality_dropout import with_modalities_taken
 from mersa.progress import OnProgress
 from mersa.tuning import default_frames_at_once, parameter_groups
 
@@ -118,9 +119,10 @@ def fit(
             break
         torch.manual_seed(_epoch_seed(settings.seed, epoch, fabric.global_rank))
         rate = optimizer.param_groups[0]["lr"]
+        seen = _seen_in(train, settings, epoch)
         with _flushing_denormals(), products_in(settings.precision):
             train_loss, padding_share = _train_epoch(
-                model, stepper, train, settings, epoch, weights, fabric, budget
+                model, stepper, seen, settings, epoch, weights, fabric, budget
             )
         _check_finite("training", train_loss, epoch, settings)
         scheduler.step()
@@ -351,6 +353,14 @@ def _check_finite(part: str, loss: float, epoch: int, settings: TrainSettings) -
             f"the {part} loss of epoch {epoch + 1} is {loss}, but a finite number is needed to go "
             f"on; lower train.learning_rate (it is {settings.learning_rate})"
         )
+
+
+def _seen_in(train: FeatureSet, settings: TrainSettings, epoch: int) -> FeatureSet:
+    """Return what an epoch shows of train: all, or less by modality dropout, in any process."""
+    if not settings.modality_dropout:
+        return train
+    seed = (settings.seed, epoch, 0, 1)  # no process's dropout is drawn from this
+    return with_modalities_taken(train, settings.modality_dropout, seed=seed)
 
 
 def _epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

@@ -18,9 +18,10 @@ from mersa.alignment.study import study
 from mersa.config import apply_assignments
 from mersa.encoders.text import TextEncoder
 from mersa.errors import AlignmentError, ConfigError, EncoderError
-from mersa.experiment import bundle, train
+from mersa.experiment import train
 from mersa.manifest import read_manifest
 from mersa.recognize.recognizer import Recognizer
+from mersa.weights import bundle
 
 WORDS = ["so happy now", "i don't go", "sad"]
 

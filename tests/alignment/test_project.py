@@ -13,8 +13,9 @@ from mersa.alignment.settings import make_align_config
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.projected import Projection
 from mersa.errors import AlignmentError, ConfigError
-from mersa.experiment import bundle, train
+from mersa.experiment import train
 from mersa.recognize.recognizer import Recognizer
+from mersa.weights import bundle
 
 
 def aligned(manifest, out, cache, *, epochs=2, data=None, modality="audio", **align_settings):

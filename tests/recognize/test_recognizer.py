@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from mersa import runs
+from mersa import runs, weights
 from mersa.audio import read_audio
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError
-from mersa.experiment import bundle, evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 from mersa.recognize.recognizer import Recognizer
 from mersa.recognize.scoring import RunScorer
+from mersa.weights import bundle
 
 sys.path.append(str(Path(__file__).parents[1] / "encoders"))
 folders = importlib.import_module("folders")
@@ -177,7 +179,7 @@ def test_what_is_neither_a_folder_nor_an_id_is_refused():
 
 def test_runs_of_different_labels_do_not_answer_together(small_run, toy_run):
     with pytest.raises(RunError, match="have different labels; load runs of one label set"):
-        RunScorer([runs.load_run(small_run), runs.load_run(toy_run)])
+        RunScorer([weights.load_run(small_run), weights.load_run(toy_run)])
 
 
 def test_folds_answer_by_their_mean(small_corpus, quick, cache, tmp_path, clip):
@@ -256,8 +258,8 @@ def test_what_folds_do_not_share_stays_with_each(small_corpus, quick, cache, tmp
     bundle(tmp_path / "run")
 
     for leaf in runs.members(tmp_path / "run"):
-        assert runs.bundled(leaf, "text") == leaf / "encoders" / "text"  # its train part's words
-        assert runs.bundled(leaf, "audio") == tmp_path / "run" / "encoders" / "audio"
+        assert weights.bundled(leaf, "text") == leaf / "encoders" / "text"  # its train part's words
+        assert weights.bundled(leaf, "audio") == tmp_path / "run" / "encoders" / "audio"
 
 
 def test_a_run_whose_encoder_was_exchanged_is_refused(small_corpus, quick, cache, tmp_path):

@@ -17,7 +17,8 @@ from mersa.config import apply_assignments, make_config
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import RunError
 from mersa.evaluation import PRINTED_SCORES
-from mersa.experiment import evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 from mersa.paper import ROWS, find_row
 from mersa.report import report
 from mersa.report.content import read_content

@@ -169,7 +169,7 @@ def encode(
         raise ConfigError("nothing to encode with; give --text E, --audio E or both")
     config = make_config(apply_assignments({}, assignments))
 
-    from mersa.experiment import encode_manifest
+    from mersa.encoding import encode_manifest
 
     with progress_bars(quiet) as progress:
         counts = encode_manifest(

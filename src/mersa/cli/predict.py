@@ -56,6 +56,14 @@ def predict(
         list[str] | None,
         typer.Option("--set", help="How segments are found and smoothed, as speech.pad_s=0.2."),
     ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RISK",
+            help="Say 'uncertain' below the confidence from which on at most this share of the "
+            "answered validation utterances was wrong, as 0.2.",
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -107,15 +115,17 @@ def predict(
     from mersa.recognize.transcribe import FasterWhisper
 
     recognizer = Recognizer.from_pretrained(model, device=device)
+    if abstain is not None:
+        recognizer.limit(abstain)  # what does not go with the model is told once
     transcriber = None
     if transcribe is not None:
         transcriber = FasterWhisper(transcribe, language=language, device=device)
-    options = PredictOptions(segmentation, turns, text, words, transcriber)
+    options = PredictOptions(segmentation, turns, text, words, transcriber, abstain)
     facts = {
         "model": str(Path(model).resolve()) if Path(model).exists() else model,
         "segments": str(turns) if turns else segmentation.model_dump(),
         "words": [text, words and str(words), transcribe, language],
-    }
+    } | ({} if abstain is None else {"abstain": abstain})
     sink = _Sink(form, out, recognizer, facts, again=again)
     left = sink.left(recordings)
     if len(left) < len(recordings) and not quiet:

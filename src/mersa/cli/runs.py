@@ -117,6 +117,13 @@ def evaluate(
             "column, with commas between them."
         ),
     ] = "",
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            help="Score a run of words and sound also without either, with 10 to 50 % wrong words "
+            "and with those of other utterances; encodes the test part's words five times more."
+        ),
+    ] = True,
     device: Device = "auto",
     cache: Cache = None,
     as_json: Json = False,
@@ -127,7 +134,7 @@ def evaluate(
     Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Scores by subgroup
     and pictures of calibration and confusion are written into the run.
     """
-    from mersa.experiment import evaluate as run_evaluation
+    from mersa.held_out import evaluate as run_evaluation
     from mersa.pooling import places
     from mersa.runs import read_json
     from mersa.subgroups import Subgroup, to_text
@@ -139,6 +146,7 @@ def evaluate(
             cache=feature_cache(cache),
             manifest_path=manifest,
             by=columns,
+            robustness=robustness,
             device=device,
             progress=progress,
         )
@@ -156,6 +164,8 @@ def evaluate(
         print_json(metrics | ({"subgroups": groups} if columns else {}))
         return
     _print_scores(run, metrics, "test")
+    if robustness and "robustness" in metrics:
+        _print_robustness(metrics["robustness"])
     for place, held in groups.items():
         typer.echo(f"\n{place} by {', '.join(columns)}")
         typer.echo(to_text([Subgroup(**one) for one in held]), nl=False)
@@ -220,6 +230,17 @@ def report(
         typer.echo(to_text(sheets(content)), nl=False)
 
 
+def _print_robustness(rows: list[dict[str, Any]]) -> None:
+    from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
+    from mersa.tables import aligned
+
+    table = [["test part with", *map(score_title, PRINTED_SCORES)]]
+    table += [
+        [row["condition"], *(score_cell(row, name) for name in PRINTED_SCORES)] for row in rows
+    ]
+    typer.echo("\n" + "\n".join(aligned(table)))
+
+
 def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
     from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 
@@ -231,6 +252,12 @@ def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
             f"  {score_title(name):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
+    before = (
+        f"without temperature: {score_cell(scores, 'ece_without_temperature')}"
+        if "ece_without_temperature" in scores
+        else "no temperature"
+    )
+    typer.echo(f"  {'calibration error':18} {score_cell(scores, 'ece'):30} ({before})")
     if "mean_of_folds" in scores:
         means = (
             f"{score_title(name)} {score_cell(scores['mean_of_folds'], name)}"

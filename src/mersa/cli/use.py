@@ -12,7 +12,7 @@ def bundle(
     run: Annotated[Path, typer.Argument(help="A run folder.")], quiet: Quiet = False
 ) -> None:
     """Copy the encoders into a run: it then works offline anywhere."""
-    from mersa.experiment import bundle as bundle_run
+    from mersa.weights import bundle as bundle_run
 
     with progress_bars(quiet) as progress:
         bundle_run(run, progress=progress)

@@ -38,6 +38,7 @@ class PredictOptions:
         text: The words of the one recording.
         words: A file of words, or a folder that has them by the recordings' names.
         transcriber: Hears words where none are given.
+        abstain: Share of errors that labels are withheld for, as of `Recognizer.predict`.
     """
 
     segmentation: Segmentation
@@ -45,6 +46,7 @@ class PredictOptions:
     text: str | None = None
     words: Path | None = None
     transcriber: Transcriber | None = None
+    abstain: float | None = None
 
 
 def predict_many(
@@ -103,6 +105,7 @@ def predict_one(
             segmentation=segmentation,
             words=words,
             transcriber=options.transcriber,
+            abstain=options.abstain,
             on_seconds=on_seconds,
         )
 

@@ -6,6 +6,9 @@ from typing import Any
 SCHEMA = 1
 """Version of `Prediction.as_dict`; fields are added under one version, and never change meaning."""
 
+UNCERTAIN = "uncertain"
+"""The word in place of a label that is withheld; see `Recognizer.predict` with `abstain`."""
+
 NO_SPEECH = "no speech was found"
 WITHOUT_WORDS = "no words were known, so the sound alone was judged"
 
@@ -17,9 +20,10 @@ class Segment:
     Attributes:
         start_s: Where it begins.
         end_s: Where it ends.
-        label: Its emotion; after smoothing this need not be the most probable one.
+        label: Its emotion; after smoothing this need not be the most probable one. `UNCERTAIN`
+            where it is withheld.
         scores: Probability of each emotion from this stretch alone; they sum to 1.
-        confidence: The probability of `label`.
+        confidence: The probability of `label`, or of the one that is withheld.
         text: The words that fall into it, as far as they are known.
         speaker: Who speaks, where speaker turns or words say so.
         channel: Of the recording, from 0, where each channel is a speaker.
@@ -40,10 +44,11 @@ class Prediction:
     """The answer for one recording.
 
     Attributes:
-        label: The emotion of the largest score; None if there is nothing to judge.
+        label: The emotion of the largest score; `UNCERTAIN` where it is withheld, None if there is
+            nothing to judge.
         scores: Mean of the segments' probabilities, weighted by their length; empty if there are
             none.
-        confidence: The score of `label`; 0 if there is none.
+        confidence: The score of `label`, or of the one that is withheld; 0 if there is none.
         segments: The stretches that were judged, in order.
         modalities: What was read: `text`, `audio` or both.
         segmentation: How they were found: `whole`, `speech`, `windows`, `words` or `turns`.

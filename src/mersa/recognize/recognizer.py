@@ -10,6 +10,7 @@ from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source
 from mersa.emotions import LabelSet
 from mersa.errors import AudioError, ConfigError, EncoderError, first_line
+from mersa.recognize.abstaining import Limit, limit_for, withheld
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
@@ -20,6 +21,7 @@ from mersa.recognize.smoothing import order, overall, overlay, smooth
 from mersa.recognize.stream import Stream, open_stream
 from mersa.recognize.transcribe import Hearing, Transcriber
 from mersa.recognize.words import Words, join, read_words, untimed
+from mersa.weights import load_run
 
 
 class Recognizer:
@@ -52,7 +54,7 @@ class Recognizer:
             folder = _fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
-        members = [runs.load_run(leaf, device=device) for leaf in leaves]
+        members = [load_run(leaf, device=device) for leaf in leaves]
         return cls(RunScorer(members, device=device))
 
     @property
@@ -74,6 +76,7 @@ class Recognizer:
         segmentation: Segmentation | str = "auto",
         words: Words | Path | None = None,
         transcriber: Transcriber | None = None,
+        abstain: float | None = None,
         on_seconds: OnSeconds | None = None,
     ) -> Prediction:
         """Tell the emotions of one recording, of its words, or of both.
@@ -92,13 +95,40 @@ class Recognizer:
                 settings that `make_segmentation` gives.
             words: Words, or a file of them, in place of `text`.
             transcriber: Hears the words where none are given.
+            abstain: Withhold labels, of segments and of the whole, whose confidence lies below that
+                from which on at most this share of the answered validation utterances was wrong;
+                None: answer always.
             on_seconds: Told how many seconds of the recording are judged.
 
         Raises:
             AudioError: If the recording cannot be read, or is too long to be judged as a whole.
             ConfigError: If an array comes without its rate, nothing is there that the model reads,
-                or words do not go with the segmentation.
+                words do not go with the segmentation, or `abstain` does not go with the model.
         """
+        limit = None if abstain is None else self.limit(abstain)
+        prediction = self._predict(
+            audio, text, sampling_rate, segmentation, words, transcriber, on_seconds
+        )
+        return withheld(prediction, limit) if limit else prediction
+
+    def limit(self, risk: float) -> Limit:
+        """Return from which confidence on at most this share of validation answers was wrong.
+
+        Raises:
+            ConfigError: If the risk is no share, or the model brings no validation answers.
+        """
+        return limit_for(self._scorer, risk)
+
+    def _predict(
+        self,
+        audio: Source | npt.NDArray[Any] | None,
+        text: str | None,
+        sampling_rate: int | None,
+        segmentation: Segmentation | str,
+        words: Words | Path | None,
+        transcriber: Transcriber | None,
+        on_seconds: OnSeconds | None,
+    ) -> Prediction:
         _check_kinds(text, sampling_rate)
         segmentation = as_segmentation(segmentation)
         known = _known_words(text, words)

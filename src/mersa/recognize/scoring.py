@@ -9,14 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mersa import runs
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.batches import FeatureSet
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Batches, Item
 from mersa.errors import RunError
-from mersa.training import predict
+from mersa.pooling import validation_answers
+from mersa.selective import RiskCurve, risk_curve
+from mersa.weights import Run, answer
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -70,13 +71,14 @@ class RunScorer:
         RunError: If their labels differ.
     """
 
-    def __init__(self, members: Sequence[runs.Run], *, device: str = "cpu") -> None:
+    def __init__(self, members: Sequence[Run], *, device: str = "cpu") -> None:
         if len({run.labels.labels for run in members}) != 1:
             raise RunError(
                 "the runs to answer together have different labels; load runs of one label set"
             )
         self._members = tuple(members)
         self._device = torch.device(device)
+        self._curve: RiskCurve | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -100,9 +102,16 @@ class RunScorer:
         for run in self._members:
             text, audio = _frames(run.text, texts, frames), _frames(run.audio, sounds, frames)
             features = FeatureSet(ids, text, audio, unknown)
-            answers.append(predict(run.network, features, device=self._device))
+            answers.append(answer(run, features, device=self._device))
         mean: Probabilities = np.mean(answers, axis=0)
         return mean
+
+    def risk_curve(self) -> RiskCurve:
+        """Return coverage and risk of the members' validation answers, as their run keeps them."""
+        if self._curve is None:
+            answers = validation_answers([run.folder for run in self._members])
+            self._curve = risk_curve(answers)
+        return self._curve
 
 
 def _frames(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mersa import runs
+from mersa import runs, weights
 from mersa.errors import MersaError
 from mersa.evaluation import Predictions
 from mersa.report.rows import Entry, manifest_of
@@ -86,13 +86,13 @@ def _utterances(entry: Entry, most: int) -> list[dict[str, Any]]:
         raise MersaError(f"the manifest of row {entry.row.id} is not where it was at training")
     answers = entry.answers[0]
     by_id = {one.id: one for one in manifest}
-    loaded: dict[Path, runs.Run] = {}
+    loaded: dict[Path, weights.Run] = {}
     told = []
     for row in choose(answers, most):
         id_ = answers.ids[row]
         leaf = _leaf_of(entry, id_)
         if leaf not in loaded:
-            loaded[leaf] = runs.load_run(leaf)
+            loaded[leaf] = weights.load_run(leaf)
         utterance = by_id[id_]
         item = audio_items(manifest, [utterance]).get(id_)
         waveform = item.load() if item else None

@@ -10,8 +10,9 @@ from mersa.batches import audio_items, encode, text_items
 from mersa.config import AudioSettings, TextSettings
 from mersa.corpora.place import count_table, place
 from mersa.encoders.cache import FeatureCache
-from mersa.experiment import evaluate, train
+from mersa.experiment import train
 from mersa.files import write_json, write_text
+from mersa.held_out import evaluate
 from mersa.manifest import Manifest, read_manifest
 from mersa.paper import ROWS
 from mersa.paper_tables import beside_table
@@ -135,7 +136,7 @@ def _row(step: Step, work: Work) -> None:
         devices=work.devices,
         progress=work.progress,
     )
-    evaluate(folder, cache=work.cache, device=work.device, progress=work.progress)
+    evaluate(folder, cache=work.cache, robustness=False, device=work.device, progress=work.progress)
 
 
 def _figure2(step: Step, work: Work) -> None:

@@ -1,0 +1,88 @@
+"""Labels withheld where they would be wrong too often.
+
+The model's validation answers tell from which confidence on at most a given share is wrong
+(`mersa.selective`). Below it the label is `UNCERTAIN`; scores and confidence stay as they are.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from mersa.errors import ConfigError
+from mersa.recognize.prediction import UNCERTAIN, Prediction
+from mersa.recognize.scoring import Scorer
+from mersa.selective import FEWEST_ANSWERED, RiskCurve
+
+
+@runtime_checkable
+class KnowsItsErrors(Protocol):
+    """A scorer whose errors on a validation part are known."""
+
+    def risk_curve(self) -> RiskCurve:
+        """Return coverage and risk of its validation answers."""
+        ...
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From which confidence on labels are given.
+
+    Attributes:
+        confidence: The lowest; above 1 where no label is given at all.
+        note: What the reader must know of it, one sentence.
+    """
+
+    confidence: float
+    note: str
+
+
+def limit_for(scorer: Scorer, risk: float) -> Limit:
+    """Find the lowest confidence from which on at most `risk` of the validation answers is wrong.
+
+    Raises:
+        ConfigError: If the risk is no share, the scorer's errors are not known, or it has a label
+            of the reserved name.
+    """
+    if not 0 <= risk < 1:
+        raise ConfigError(
+            f"abstain is {risk!r}, but a share of errors of at least 0 and below 1 was expected; "
+            "give 0.2 for one error in five answers"
+        )
+    if UNCERTAIN in scorer.labels.labels:
+        raise ConfigError(
+            f"this model has a label {UNCERTAIN!r}, which is the word for a withheld one; leave "
+            "abstain out, or train with another name for the label"
+        )
+    if not isinstance(scorer, KnowsItsErrors):
+        raise ConfigError(
+            "abstain takes its threshold from validation answers, but this model brings none; "
+            "leave abstain out, or use a run that mersa train made"
+        )
+    confidence = scorer.risk_curve().threshold(risk)
+    if confidence is None:
+        return Limit(
+            math.inf,
+            f"every label is withheld: at no confidence were at most {risk:.0%} of at least "
+            f"{FEWEST_ANSWERED} answered validation utterances wrong",
+        )
+    return Limit(
+        confidence,
+        f"labels below the confidence {confidence:.3f} are withheld; from it on at most {risk:.0%} "
+        "of the answered validation utterances were wrong",
+    )
+
+
+def withheld(prediction: Prediction, limit: Limit) -> Prediction:
+    """Withhold the labels, of segments and of the whole, that lie below a limit.
+
+    Each is judged by its own confidence, that of a segment after smoothing.
+    """
+    label = prediction.label
+    if label is not None and prediction.confidence < limit.confidence:
+        label = UNCERTAIN
+    segments = tuple(
+        replace(one, label=UNCERTAIN) if one.confidence < limit.confidence else one
+        for one in prediction.segments
+    )
+    notes = (*prediction.notes, limit.note)
+    return replace(prediction, label=label, segments=segments, notes=notes)

@@ -1,0 +1,127 @@
+"""Labels are withheld below the limit that the validation part gives."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mersa import runs
+from mersa.emotions import LabelSet
+from mersa.errors import ConfigError
+from mersa.pooling import validation_answers
+from mersa.recognize.abstaining import Limit, limit_for, withheld
+from mersa.recognize.prediction import UNCERTAIN, Prediction, Segment
+from mersa.recognize.recognizer import Recognizer
+from mersa.selective import risk_curve
+
+
+class Model:
+    """Tells two emotions and nothing of its errors."""
+
+    modalities = ("audio",)
+
+    def __init__(self, *labels):
+        self.labels = LabelSet("own", labels)
+
+    def score(self, utterances):
+        return np.tile([0.6, 0.4], (len(utterances), 1))
+
+
+def answer(*confidences):
+    segments = tuple(
+        Segment(float(n), n + 1.0, "sad", {"sad": one, "anger": 1 - one}, one)
+        for n, one in enumerate(confidences)
+    )
+    return Prediction("sad", {"sad": 0.6, "anger": 0.4}, 0.6, segments, ("audio",))
+
+
+def test_segments_and_the_whole_are_withheld_each_by_its_own_confidence():
+    before = answer(0.9, 0.55, 0.7)
+
+    after = withheld(before, Limit(0.7, "told"))
+
+    assert [one.label for one in after.segments] == ["sad", UNCERTAIN, "sad"]
+    assert after.label == UNCERTAIN
+    assert after.scores == before.scores
+    assert after.confidence == before.confidence
+    assert [one.scores for one in after.segments] == [one.scores for one in before.segments]
+    assert after.notes == ("told",)
+
+
+def test_nothing_to_judge_stays_without_a_label():
+    empty = Prediction(None, {}, 0.0, (), ("audio",))
+
+    assert withheld(empty, Limit(0.5, "told")).label is None
+
+
+def test_the_limit_is_that_of_the_validation_answers(small_run):
+    curve = risk_curve(validation_answers(runs.members(small_run)))
+    risk = float(curve.risk[len(curve.risk) // 2 :].min())
+
+    limit = Recognizer.from_pretrained(small_run, device="cpu").limit(risk)
+
+    assert limit.confidence == curve.threshold(risk)
+    assert f"below the confidence {limit.confidence:.3f} are withheld" in limit.note
+
+
+def test_a_risk_that_is_never_reached_withholds_everything(small_run, small_corpus):
+    recognizer = Recognizer.from_pretrained(small_run, device="cpu")
+    recording = next((small_corpus.parent / "audio").glob("*.ogg"))
+
+    told = recognizer.predict(recording, "well", abstain=0.0)
+
+    assert recognizer.limit(0.0).confidence == float("inf")
+    assert {told.label, *(one.label for one in told.segments)} == {UNCERTAIN}
+    assert (
+        "every label is withheld: at no confidence were at most 0% of at least 10"
+        in (told.notes[-1])
+    )
+
+
+@pytest.mark.parametrize("risk", [-0.1, 1.0, 7])
+def test_a_risk_that_is_no_share_is_refused(small_run, risk):
+    recognizer = Recognizer.from_pretrained(small_run, device="cpu")
+
+    with pytest.raises(ConfigError, match=r"abstain is .*, but a share of errors .* give 0.2"):
+        recognizer.predict(text="well", abstain=risk)
+
+
+def test_a_label_of_the_reserved_name_is_refused():
+    with pytest.raises(ConfigError, match="has a label 'uncertain', which is the word for"):
+        limit_for(Model("sad", UNCERTAIN), 0.2)
+
+
+def test_a_model_without_validation_answers_is_refused():
+    with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
+        limit_for(Model("sad", "anger"), 0.2)
+
+
+def test_predict_abstains(mersa, small_run, small_corpus, tmp_path):
+    recordings = sorted((small_corpus.parent / "audio").glob("toy_s1_d0*.ogg"))[:2]
+
+    said = mersa("predict", small_run, *recordings, "--abstain", "0", "--device", "cpu")
+
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert said.code == 0
+    assert [one["label"] for one in lines] == [UNCERTAIN] * 2
+    assert all(max(one["scores"].values()) == one["confidence"] for one in lines)
+    assert "2 of 2 recordings: every label is withheld" in said.err
+
+
+def test_a_wrong_risk_is_told_once(mersa, small_run, small_corpus):
+    recordings = sorted((small_corpus.parent / "audio").glob("toy_s1_d0*.ogg"))[:2]
+
+    said = mersa("predict", small_run, *recordings, "--abstain", "1.5", "--device", "cpu")
+
+    assert said.code == 2
+    assert said.err.count("abstain is 1.5, but a share of errors") == 1
+
+
+def test_answers_with_and_without_do_not_mix(mersa, small_run, small_corpus, tmp_path):
+    recording = next((small_corpus.parent / "audio").glob("*.ogg"))
+    words = ("predict", small_run, recording, "--out", tmp_path / "out", "--device", "cpu")
+    first = mersa(*words)
+
+    second = mersa(*words, "--abstain", "0.3")
+
+    assert (first.code, second.code) == (0, 2)
