@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 
 from mersa.errors import ConfigError
 from mersa.recognize.formats import FORMATS
-from mersa.recognize.settings import make_segmentation
+from mersa.recognize.settings import WindowSettings, make_segmentation
 from mersa.serve.limits import Limits, Refused
 
 PASSED: Mapping[str, Callable[[str], Any]] = {}
@@ -20,7 +21,6 @@ PASSED: Mapping[str, Callable[[str], Any]] = {}
 
 _OWN = ("audio", "text", "segments", "channels", "set", "format")
 _NAME_CHARS = 255
-_HEADERS_CHARS = 64  # beside a text, for its field's end
 _TRUTH = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False, "": False}
 
 
@@ -81,7 +81,8 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[Asked]:
             408, f"the body did not come within {limits.upload_s:g} s; send less, or faster"
         ) from None
     except HTTPException as error:
-        raise Refused(400, f"the form cannot be read: {error.detail}") from None
+        reason = error.detail.rstrip(".")
+        raise Refused(400, f"the form cannot be read ({reason}); send it as curl -F does") from None
     try:
         yield _asked(form, limits)
     finally:
@@ -93,13 +94,7 @@ def _asked(form: FormData, limits: Limits) -> Asked:
     fields: dict[str, str] = {}
     for name, value in form.multi_items():
         _check_name(name)
-        if isinstance(value, UploadFile) != (name == "audio"):
-            wanted = "a file" if name == "audio" else "no file"
-            raise ConfigError(
-                f"field {name!r} is {wanted.removeprefix('no ') if name != 'audio' else 'a text'}, "
-                f"but {'a text' if name != 'audio' else wanted} was expected; send audio as a "
-                "file and all else as text"
-            )
+        _check_kind(name, isinstance(value, UploadFile))
         if isinstance(value, UploadFile):
             uploads.append(Upload((value.filename or "")[:_NAME_CHARS], value.file))
             continue
@@ -124,6 +119,7 @@ def _asked(form: FormData, limits: Limits) -> Asked:
         assignments,
         channels=_truth("channels", fields.pop("channels", "")),
     )
+    _check_windows(segmentation.windows, limits)
     options = {name: PASSED[name](value) for name, value in fields.items()}
     return Asked(tuple(uploads), tuple(texts), {"segmentation": segmentation, **options}, form_name)
 
@@ -134,6 +130,27 @@ def _check_name(name: str) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"the nearest is {near[0]!r}" if near else f"choose one of {', '.join(known)}"
         raise ConfigError(f"field {name[:100]!r} does not exist; {hint}")
+
+
+def _check_kind(name: str, is_file: bool) -> None:
+    if name == "audio" and not is_file:
+        raise ConfigError(
+            "field 'audio' is a text, but a file was expected; with curl: -F audio=@FILE"
+        )
+    if name != "audio" and is_file:
+        raise ConfigError(
+            f"field {name!r} is a file, but a text was expected; with curl: -F {name}=TEXT"
+        )
+
+
+def _check_windows(windows: WindowSettings, limits: Limits) -> None:
+    """See that a short recording is not made a long one by judging each moment many times."""
+    overlap = windows.length_s / windows.step_s
+    if overlap > limits.overlap:
+        raise ConfigError(
+            f"{overlap:g} windows lie over each moment, but at most {limits.overlap:g} are taken; "
+            "give a longer windows.step_s"
+        )
 
 
 def _truth(name: str, value: str) -> bool:

@@ -106,6 +106,9 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
+        size = sum(len(name) + len(value) for name, value in scope["headers"])
+        if size > self._limits.head_kb * 1024:  # what came in one piece passes the protocol
+            raise Refused(431, f"the headers are larger than {self._limits.head_kb} kB; send less")
         if self._token and scope["path"] not in OPEN:
             given = headers.get(b"authorization", b"")
             if not hmac.compare_digest(given, self._token):

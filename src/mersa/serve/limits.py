@@ -18,6 +18,7 @@ class Limits(Settings):
     files: int = Field(32, ge=1, le=1000, description="recordings of one request")
     fields: int = Field(64, ge=1, le=1000, description="other fields of one request")
     text_chars: int = Field(10_000, ge=1, le=100_000, description="of one field")
+    overlap: float = Field(10.0, ge=1, description="windows that lie over each moment")
     requests: int = Field(256, ge=1, description="that are read, wait or are judged at a time")
     waiting_s: float = Field(3600.0, gt=0, description="of recordings that wait to be judged")
     head_kb: int = Field(16, ge=1, le=1024, description="of the line and headers of a request")
