@@ -72,9 +72,11 @@ class Service:
             raise TypeError(f"the process that judges told {facts!r}")
         return facts
 
-    def close(self) -> None:
-        """End the processes; what waits is refused."""
+    def close(self, *, at_once: bool = False) -> None:
+        """End the processes; what waits is refused, and `at_once` what is being judged, too."""
         for pool in (self.measuring, self.judging):
+            if at_once:
+                pool.kill()
             pool.close()
 
     async def predict(self, audio: BinaryIO | None = None, **options: Any) -> "Prediction":
