@@ -62,8 +62,12 @@ FLOORS = [
     ["recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],
+    # Over HTTP.
+    ["serve.limits", "serve.pool", "serve.measuring", "serve.together", "serve.judging"],
+    ["serve.service", "serve.metrics", "serve.answers", "serve.examples", "serve.forms"],
+    ["serve.gate", "serve.app", "serve.server"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
-    ["cli.predict", "cli.use", "cli.app"],
+    ["cli.predict", "cli.serve", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

@@ -1,5 +1,6 @@
 """A model of emotions that answers for one recording at a time, short or long."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -56,6 +57,17 @@ class Recognizer:
         runs.check_finished(folder)
         members = [load_run(leaf, device=device) for leaf in leaves]
         return cls(RunScorer(members, device=device))
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model."""
+        return self._scorer
+
+    def with_scorer(self, scorer: Scorer) -> Self:
+        """Return one that is the same but for the scorer, which must tell the same labels."""
+        other = copy.copy(self)
+        other._scorer = scorer
+        return other
 
     @property
     def labels(self) -> LabelSet:
