@@ -59,8 +59,10 @@ FLOORS = [
     ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],
+    ["demo.texts", "demo.look", "demo.card", "demo.envelope", "demo.timeline", "demo.answer"],
+    ["demo.page"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
-    ["cli.predict", "cli.use", "cli.app"],
+    ["cli.predict", "cli.demo", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

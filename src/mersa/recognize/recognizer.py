@@ -56,6 +56,11 @@ class Recognizer:
         return cls(RunScorer(members, device=device))
 
     @property
+    def scorer(self) -> Scorer:
+        """What turns utterances into probabilities."""
+        return self._scorer
+
+    @property
     def labels(self) -> LabelSet:
         """The emotions that it tells apart."""
         return self._scorer.labels

@@ -79,6 +79,11 @@ class RunScorer:
         self._device = torch.device(device)
 
     @property
+    def members(self) -> tuple[runs.Run, ...]:
+        """The runs that answer together."""
+        return self._members
+
+    @property
     def labels(self) -> LabelSet:
         """The emotions that it tells apart."""
         return self._members[0].labels
