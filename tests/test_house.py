@@ -32,7 +32,7 @@ FLOORS = [
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
+    ["packed", "networks", "paper_tables", "config", "own", "cutting", "paper", "build"],
     # Frames of a corpus, scores, and the card that tells them.
     ["frames", "batches", "tuning", "bootstrap", "evaluation", "subgroups", "card"],
     # Self-alignment of an encoder, before fusion, and how good its space is.
