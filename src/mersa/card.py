@@ -159,7 +159,7 @@ def _foot(config: Config) -> list[str]:
         "The model was trained on the corpus above and knows its speakers, language and "
         "recording conditions alone. A score says how the recording resembles what annotators of "
         "that corpus called by a word; it does not say what a person feels. "
-        "What it may be used for, and what law forbids, stands in docs/responsible-use.md of mersa.",
+        "What it is good for, and what law forbids, stands in docs/responsible-use.md of mersa.",
         "",
         "## Settings",
         "",
