@@ -27,7 +27,7 @@ help:
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e ".[onnx,asr]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev -e ".[onnx,asr,serve,demo]"
 	@# The published VGGish front end is a witness in the tests; what it asks for is not needed there.
 	$(BIN)/python -m pip install --quiet --no-deps torchvggish==0.2
 	@touch $@

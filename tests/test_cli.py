@@ -25,7 +25,7 @@ release = importlib.import_module("iemocap_release")
 
 VERBS = (
     *("prepare", "audit", "encode", "align", "rows", "train", "evaluate", "compare", "report"),
-    *("reproduce", "predict", "bundle"),
+    *("reproduce", "predict", "serve", "bundle"),
 )
 
 

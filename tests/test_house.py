@@ -59,10 +59,15 @@ FLOORS = [
     ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],
-    ["demo.texts", "demo.look", "demo.card", "demo.envelope", "demo.timeline", "demo.answer"],
-    ["demo.page"],
+    # Over HTTP.
+    ["serve.limits", "serve.pool", "serve.measuring", "serve.together", "serve.judging"],
+    ["serve.service", "serve.metrics", "serve.answers", "serve.examples", "serve.forms"],
+    ["serve.gate", "serve.app", "serve.server"],
+    # The web page.
+    ["demo.texts", "demo.look", "demo.limits", "demo.card", "demo.envelope", "demo.timeline"],
+    ["demo.answer", "demo.judge", "demo.page", "demo.open", "serve.page"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
-    ["cli.predict", "cli.demo", "cli.use", "cli.app"],
+    ["cli.predict", "cli.demo", "cli.serve", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

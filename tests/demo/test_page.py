@@ -11,7 +11,10 @@ import soundfile as sf
 
 from mersa import Recognizer
 from mersa.demo.card import read_card
-from mersa.demo.page import Limits, launch_page, make_page, uploads_removed
+from mersa.demo.judge import LocalJudge
+from mersa.demo.limits import Limits
+from mersa.demo.open import launch_page, uploads_removed
+from mersa.demo.page import make_page
 from mersa.demo.texts import CAUTION
 
 selenium = pytest.importorskip("selenium")
@@ -40,9 +43,11 @@ def page(recognizer: Recognizer, small_run: Path) -> Iterator[tuple[str, Path]]:
     """An open page of a run: its address, and the folder of what is sent."""
     with uploads_removed() as folder:
         blocks = make_page(
-            recognizer, card=read_card(small_run), limits=Limits(longest_s=30, kept_s=3600)
+            LocalJudge(recognizer, longest_s=30),
+            card=read_card(small_run),
+            limits=Limits(kept_s=3600),
         )
-        yield launch_page(blocks, host="127.0.0.1", port=_free_port(), block=False), folder
+        yield launch_page(blocks, host="127.0.0.1", port=_free_port()), folder
         blocks.close()
 
 
@@ -225,8 +230,8 @@ def test_no_other_machine_is_asked(person, page, toy_corpus):
 
 def test_what_was_sent_is_removed_in_time_and_at_the_end(browser, recognizer, toy_corpus):
     with uploads_removed() as folder:
-        blocks = make_page(recognizer, limits=Limits(kept_s=1))
-        url = launch_page(blocks, host="127.0.0.1", port=_free_port(), block=False)
+        blocks = make_page(LocalJudge(recognizer), limits=Limits(kept_s=1))
+        url = launch_page(blocks, host="127.0.0.1", port=_free_port())
         person = Person(browser, url)
         person.sends(toy_corpus / "audio" / "toy_s4_d01_u03.ogg")
         person.waits(lambda: any(folder.rglob("*.ogg")))

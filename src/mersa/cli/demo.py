@@ -29,14 +29,21 @@ def demo(
 ) -> None:
     """Open a web page for one recording at a time; nothing that is sent is kept."""
     import signal
+    from importlib.util import find_spec
 
-    from mersa.errors import ConfigError
+    from mersa.errors import ConfigError, MissingExtraError
+
+    if not find_spec("gradio"):
+        raise MissingExtraError("demo", "the web page")
 
     if language is not None and transcribe is None:
         raise ConfigError("--language goes with --transcribe, which is not given; leave it out")
 
     from mersa.demo.card import read_card
-    from mersa.demo.page import Limits, launch_page, make_page, uploads_removed
+    from mersa.demo.judge import LocalJudge
+    from mersa.demo.limits import Limits
+    from mersa.demo.open import launch_page, uploads_removed
+    from mersa.demo.page import make_page
     from mersa.recognize.recognizer import Recognizer
     from mersa.recognize.transcribe import FasterWhisper
 
@@ -45,13 +52,12 @@ def demo(
     if transcribe is not None:
         transcriber = FasterWhisper(transcribe, language=language, device=device)
     limits = Limits(longest_s=longest * 60)
+    judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=limits.longest_s)
     # Ended as by Ctrl-C, so that what was sent is removed then too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with uploads_removed():
-        page = make_page(
-            recognizer, card=read_card(Path(model)), transcriber=transcriber, limits=limits
-        )
-        url = launch_page(page, host=host, port=port, limits=limits, block=False)
+        page = make_page(judge, card=read_card(Path(model)), limits=limits)
+        url = launch_page(page, host=host, port=port, limits=limits)
         if not quiet:
             typer.echo(f"listening at {url}; stop with Ctrl-C", err=True)
         page.block_thread()

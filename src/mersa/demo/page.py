@@ -1,36 +1,24 @@
-"""The page itself: what a person sends, presses and reads.
+"""The page itself: what a person sends, presses and reads."""
 
-It asks nothing of any other machine: fonts are the system's, pictures come inside the page, and
-Gradio's calls home, its share link, its page of an API and the browser's history of runs are off.
-"""
-
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mersa.audio import read_audio
+import gradio as gr
+
 from mersa.demo import answer
 from mersa.demo.envelope import read_envelope
-from mersa.demo.look import STYLE
+from mersa.demo.judge import Judge
+from mersa.demo.limits import MEGABYTE, Limits
 from mersa.demo.texts import CAUTION, IN_SHORT, NOTHING_KEPT
-from mersa.errors import ConfigError, MersaError, MissingExtraError
+from mersa.errors import ConfigError, MersaError
 from mersa.recognize.prediction import Prediction
-from mersa.recognize.recognizer import Recognizer
 from mersa.recognize.settings import make_segmentation
-from mersa.recognize.transcribe import Transcriber
-
-try:
-    import gradio as gr
-except ImportError:
-    raise MissingExtraError("demo", "the web page") from None
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
+from mersa.recognize.words import SUFFIXES
 
 CUTS = {
     "automatic: up to 20 s as a whole, else by speech": "auto",
@@ -41,54 +29,28 @@ CUTS = {
 }
 """What a person may choose, and its name in `mersa predict --segments`."""
 
-WORD_FILES = [".txt", ".srt", ".vtt", ".json"]
 
-
-@dataclass(frozen=True)
-class Limits:
-    """What the page takes, and how long it keeps it.
-
-    Attributes:
-        longest_s: Seconds of a recording.
-        largest_mb: Megabytes of a file.
-        waiting: People whose recordings wait for their turn; one is judged at a time.
-        kept_s: Seconds after which what was sent is removed.
-    """
-
-    longest_s: float = 3600.0
-    largest_mb: int = 200
-    waiting: int = 20
-    kept_s: int = 900
-
-
-def make_page(
-    recognizer: Recognizer,
-    *,
-    card: str = "",
-    transcriber: Transcriber | None = None,
-    limits: Limits | None = None,
-) -> gr.Blocks:
+def make_page(judge: Judge, *, card: str = "", limits: Limits | None = None) -> gr.Blocks:
     """Make the page of a model.
 
     Args:
-        recognizer: The model.
-        card: Its model card, Markdown.
-        transcriber: Hears the words where none are given; None: nobody does.
+        judge: What answers, as `LocalJudge(recognizer)`.
+        card: The model's card, Markdown.
         limits: What the page takes.
 
     Returns:
-        What `launch_page` opens, or `mount_page` puts into an application. It must be made within
-        `uploads_removed`, which says where sent files lie.
+        What `mersa.demo.open` opens on a port or puts into an application. It must be made within
+        `uploads_removed` of that module, which says where sent files lie.
     """
     limits = limits or Limits()
-    reads_words, reads_sound = ("text" in recognizer.modalities, "audio" in recognizer.modalities)
+    reads_words, reads_sound = "text" in judge.modalities, "audio" in judge.modalities
     page: gr.Blocks = gr.Blocks(
         title="mersa",
         analytics_enabled=False,
         delete_cache=(min(60, limits.kept_s), limits.kept_s),
     )
     with page:
-        gr.HTML(_heading(recognizer))
+        gr.HTML(_heading(judge))
         with gr.Tab("Recording"), gr.Row():
             with gr.Column(scale=2):
                 audio = gr.Audio(
@@ -103,17 +65,17 @@ def make_page(
                 text = gr.Textbox(
                     label="Its words, if you know them",
                     lines=3,
-                    max_length=20_000,
+                    max_length=limits.text_chars,
                     placeholder="They may be left out."
-                    if transcriber is None
-                    else f"They may be left out; {transcriber.name} then hears them.",
+                    if not judge.hears
+                    else f"They may be left out; {judge.hears} then hears them.",
                     visible=reads_words,
                     elem_id="words",
                 )
                 with gr.Accordion("More", open=False):
                     words = gr.File(
                         label="A file of its words, in place of the text above",
-                        file_types=WORD_FILES,
+                        file_types=list(SUFFIXES),
                         visible=reads_words,
                         height=110,
                         elem_id="words-file",
@@ -150,7 +112,7 @@ def make_page(
                 elem_id="responsible",
             )
 
-        def judge(
+        async def answered(
             audio: str | None,
             text: str,
             words: str | None,
@@ -160,7 +122,7 @@ def make_page(
         ) -> list[Any]:
             asked = _Asked(audio, text.strip() or None, words, CUTS.get(cut, cut), channels)
             try:
-                return _answer(recognizer, asked, transcriber, limits, progress)
+                return await _answer(judge, asked, limits, progress)
             except MersaError as error:
                 raise gr.Error(
                     escape(_without_folders(str(error), audio, words)),
@@ -169,71 +131,15 @@ def make_page(
                 ) from None
 
         press.click(
-            judge,
+            answered,
             [audio, text, words, cut, channels],
             [told, more, scores, timeline, segments, attention, files],
             api_name="judge",
             api_visibility="private",
-            concurrency_limit=1,
-            concurrency_id="judge",
+            concurrency_limit=judge.at_once,
         )
     page.queue(api_open=False, max_size=limits.waiting, default_concurrency_limit=1)
     return page
-
-
-def launch_page(
-    page: gr.Blocks, *, host: str, port: int, limits: Limits | None = None, block: bool = True
-) -> str:
-    """Open a page for this machine, or whoever reaches `host`, and return its address.
-
-    Args:
-        page: From `make_page`.
-        host: Address to listen at.
-        port: Of it.
-        limits: What the page takes.
-        block: Whether to wait until somebody stops it.
-
-    Raises:
-        ConfigError: If the address cannot be used.
-    """
-    try:
-        _, url, _ = page.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            inbrowser=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            **_settings(limits or Limits()),
-        )
-    except OSError:
-        raise ConfigError(
-            f"{host}:{port} cannot be listened at, since it is taken or no address of this "
-            "machine; choose another --port"
-        ) from None
-    if block:
-        page.block_thread()
-    return url
-
-
-def mount_page(app: "FastAPI", page: gr.Blocks, path: str, limits: Limits | None = None) -> None:
-    """Put a page into an application, below a path; whoever may reach it is the application's."""
-    gr.mount_gradio_app(app, page, path, **_settings(limits or Limits()))
-
-
-@contextmanager
-def uploads_removed() -> Iterator[Path]:
-    """Give a folder for what people send, and remove it at the end."""
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="mersa-demo-", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # Gradio knows no other way
-        try:
-            yield Path(folder)
-        finally:
-            if before is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 @dataclass(frozen=True)
@@ -247,56 +153,54 @@ class _Asked:
     channels: bool
 
 
-def _answer(
-    recognizer: Recognizer,
-    asked: _Asked,
-    transcriber: Transcriber | None,
-    limits: Limits,
-    progress: gr.Progress,
-) -> list[Any]:
+async def _answer(judge: Judge, asked: _Asked, limits: Limits, progress: gr.Progress) -> list[Any]:
     """Return a value for each of the page's parts.
 
     Raises:
         MersaError: If what was sent cannot be judged.
     """
-    if not (asked.audio or asked.text or asked.words):
-        raise ConfigError("nothing was sent; give a recording, or words")
+    _check(asked, limits)
     path = Path(asked.audio) if asked.audio else None
-    labels = recognizer.labels.labels
-    envelope = read_envelope(path, longest_s=limits.longest_s) if path else None
-    total_s = envelope.seconds if envelope else 0.0
-    prediction = recognizer.predict(
+    prediction = await judge.predict(
         path,
-        asked.text,
-        segmentation=make_segmentation(asked.by, channels=asked.channels),
+        lambda seconds: progress(None, desc=f"{seconds:.0f} s are judged"),
+        text=asked.text,
         words=Path(asked.words) if asked.words else None,
-        transcriber=transcriber,
-        on_seconds=lambda seconds: _show(progress, seconds, total_s),
+        segmentation=make_segmentation(asked.by, channels=asked.channels),
     )
     if prediction.label is None:
         gr.Warning("; ".join(map(escape, prediction.notes)), title="No answer")
+    return await asyncio.to_thread(_parts, judge, prediction, path, limits)
+
+
+def _check(asked: _Asked, limits: Limits) -> None:
+    if not (asked.audio or asked.text or asked.words):
+        raise ConfigError("nothing was sent; give a recording, or words")
+    if asked.text and len(asked.text) > limits.text_chars:
+        raise ConfigError(
+            f"the words have {len(asked.text)} characters, but at most {limits.text_chars} are "
+            "taken; shorten them"
+        )
+    if asked.words and Path(asked.words).stat().st_size > limits.words_mb * MEGABYTE:
+        raise ConfigError(
+            f"{asked.words} is larger than {limits.words_mb:g} MB, the most of a file of words; "
+            "shorten it"
+        )
+
+
+def _parts(judge: Judge, prediction: Prediction, path: Path | None, limits: Limits) -> list[Any]:
+    """Turn an answer into what the page shows."""
+    envelope = read_envelope(path, longest_s=limits.longest_s) if path else None
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
-    name = path.name if path else "words"
     return [
         answer.summary(prediction),
         gr.Column(visible=prediction.label is not None),
         prediction.scores or None,
-        answer.timeline(prediction, envelope, labels),
+        answer.timeline(prediction, envelope, judge.labels),
         answer.table(prediction),
-        answer.attention(recognizer, prediction, _short_waveform(path, prediction)),
-        answer.write_files(prediction, name, folder, labels),
+        judge.attention(prediction, path),
+        answer.write_files(prediction, path.name if path else "words", folder, judge.labels),
     ]
-
-
-def _short_waveform(path: Path | None, prediction: Prediction) -> Any:
-    """Read a recording that was judged as a whole; None for others, which have no attention."""
-    if path is None or prediction.segmentation != "whole" or "audio" not in prediction.modalities:
-        return None
-    return read_audio(path)
-
-
-def _show(progress: gr.Progress, seconds: float, total_s: float) -> None:
-    progress((min(round(seconds), round(total_s)), round(total_s)), desc="judging", unit="s")
 
 
 def _without_folders(message: str, *paths: str | None) -> str:
@@ -307,31 +211,10 @@ def _without_folders(message: str, *paths: str | None) -> str:
     return message
 
 
-def _heading(recognizer: Recognizer) -> str:
+def _heading(judge: Judge) -> str:
     read = {"text": "words", "audio": "sound"}
-    reads = " and ".join(read[name] for name in recognizer.modalities)
+    reads = " and ".join(read[name] for name in judge.modalities)
     return (
         "<h1>Emotion in a recording</h1>"
-        f'<p class="quiet">This model tells {escape(", ".join(recognizer.labels.labels))} '
-        f"from {reads}.</p>"
+        f'<p class="quiet">This model tells {escape(", ".join(judge.labels))} from {reads}.</p>'
     )
-
-
-def _settings(limits: Limits) -> dict[str, Any]:
-    """Return what opening and mounting have in common."""
-    return {
-        "theme": gr.themes.Default(
-            primary_hue="slate",
-            font=["system-ui", "sans-serif"],
-            font_mono=["ui-monospace", "monospace"],
-        ),
-        "css": STYLE,
-        "footer_links": [],
-        "run_history": False,
-        "show_error": False,
-        "max_file_size": f"{limits.largest_mb}mb",
-        "ssr_mode": False,
-        "enable_monitoring": False,
-        "pwa": False,
-        "mcp_server": False,
-    }

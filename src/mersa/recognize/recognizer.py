@@ -1,5 +1,6 @@
 """A model of emotions that answers for one recording at a time, short or long."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -57,8 +58,14 @@ class Recognizer:
 
     @property
     def scorer(self) -> Scorer:
-        """What turns utterances into probabilities."""
+        """The model."""
         return self._scorer
+
+    def with_scorer(self, scorer: Scorer) -> Self:
+        """Return one that is the same but for the scorer, which must tell the same labels."""
+        other = copy.copy(self)
+        other._scorer = scorer
+        return other
 
     @property
     def labels(self) -> LabelSet:

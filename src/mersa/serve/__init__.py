@@ -1,0 +1,1 @@
+"""Answers over HTTP: uploads, limits, processes that judge."""

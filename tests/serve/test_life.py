@@ -1,0 +1,142 @@
+"""A server from its start to its end, and what it does when a process of it dies."""
+
+import os
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+from servers import WAIT_S, error_of
+
+from mersa.recognize.recognizer import Recognizer
+
+
+@pytest.fixture
+def hard(tmp_path):
+    """A request that takes some seconds."""
+    path = tmp_path / "hard.flac"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(60 * 16_000)
+    soundfile.write(path, noise, 16_000)
+    fields = [("segments", "windows"), ("set", "windows.length_s=5"), ("set", "windows.step_s=0.5")]
+    return [("audio", ("hard", path.read_bytes())), *((k, (None, v)) for k, v in fields)]
+
+
+def ask(server, files):
+    with server.client() as client:
+        return client.post("/v1/recognize", files=files)
+
+
+def until(condition):
+    """Wait until something is so."""
+    end = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_sigterm_finishes_what_runs_refuses_the_rest_and_leaves_nothing(start, hard):
+    with start() as server, ThreadPoolExecutor(1) as threads:
+        pids = server.pids()
+        running = threads.submit(ask, server, hard)
+        time.sleep(1.0)
+
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        refused = ask(server, {"text": (None, "so")})
+        ready = httpx.get(f"{server.url}/ready", trust_env=False)
+
+        answered = running.result(WAIT_S)
+        code = server.process.wait(WAIT_S)
+
+    assert answered.status_code == 200
+    assert refused.status_code == ready.status_code == 503
+    assert error_of(refused) == "the server stops; ask again later"
+    assert code == 0
+    assert server.left() == []
+    assert [pid for pid in pids if _is_there(pid)] == []
+    assert server.log.read_text() == ""
+
+
+@pytest.mark.parametrize("kind", ["judging", "measuring"])
+def test_a_killed_process_is_replaced_and_nobody_notices(start, clips, small_run, kind):
+    recognizer = Recognizer.from_pretrained(small_run, device="cpu")
+    expected = [recognizer.predict(clip).label for clip in clips]
+    with start("--workers", 2) as server:
+        stop = threading.Event()
+
+        def client(number):
+            answers = []
+            while not stop.is_set():
+                clip = (number + len(answers)) % len(clips)
+                files = {"audio": ("a", clips[clip].read_bytes())}
+                answers.append((ask(server, files), expected[clip]))
+            return answers
+
+        with ThreadPoolExecutor(8) as threads:
+            clients = [threads.submit(client, number) for number in range(8)]
+            killed = []
+            for _ in range(2):
+                time.sleep(1.0)
+                victim = server.pids(kind)[0]
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+                until(lambda: _is_whole(server, killed))
+            stop.set()
+            answers = [one for client in clients for one in client.result(WAIT_S)]
+        assert server.stop() == 0
+
+    assert len(answers) > 16
+    assert {answer.status_code for answer, _ in answers} == {200}
+    assert all(answer.json()["label"] == label for answer, label in answers)
+    assert server.left() == []
+    assert re.findall("process ended at work .SIGKILL.", server.log.read_text())
+
+
+def test_a_client_that_goes_leaves_the_queue(start, hard):
+    with start("--set", "batch_s=0") as server:
+        with ThreadPoolExecutor(1) as threads:
+            running = threads.submit(ask, server, hard)
+            time.sleep(0.7)
+            with server.client() as gone, pytest.raises(httpx.ReadTimeout):
+                gone.post("/v1/recognize", files=hard, timeout=0.7)
+            answered = running.result(WAIT_S)
+
+        told = httpx.get(f"{server.url}/metrics", trust_env=False).text
+
+    assert answered.status_code == 200
+    assert "mersa_judged_seconds_total 60.0\n" in told
+
+
+def test_nothing_that_was_sent_is_logged_or_left(start, clips):
+    words = "a secret that nobody may read"
+    with start() as server:
+        for name, content in (("a secret.ogg", clips[0].read_bytes()), ("a secret.wav", b"no")):
+            ask(server, [("audio", (name, content)), ("text", (None, words))])
+        ask(server, [("secret", (None, words))])
+        httpx.get(f"{server.url}/secret?text=secret", trust_env=False)
+        assert server.left() == []
+        server.stop()
+        printed = server.process.stdout.read()
+
+    assert "secret" not in server.log.read_text() + printed
+    assert server.left() == []
+
+
+def _is_whole(server, killed):
+    told = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    ready = dict(re.findall(r'mersa_processes_ready{pool="(\w+)"} (\S+)', told))
+    gone = not set(killed) & set(server.pids())
+    return gone and ready == {"judging": "2.0", "measuring": "1.0"}
+
+
+def _is_there(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
