@@ -32,7 +32,7 @@ FLOORS = [
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
     ["encoders.budget", "encoders.cache", "encoders.projected"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
-    ["packed", "networks", "paper_tables", "config", "cutting", "paper", "build"],
+    ["packed", "networks", "paper_tables", "config", "own", "cutting", "paper", "build"],
     # Frames of a corpus, scores, and the card that tells them.
     ["frames", "batches", "modality_dropout", "tuning", "bootstrap", "evaluation", "selective"],
     ["calibration", "subgroups", "card", "figures"],
@@ -66,8 +66,11 @@ FLOORS = [
     ["serve.limits", "serve.pool", "serve.measuring", "serve.together", "serve.judging"],
     ["serve.service", "serve.metrics", "serve.answers", "serve.examples", "serve.forms"],
     ["serve.gate", "serve.app", "serve.server"],
+    # The web page.
+    ["demo.texts", "demo.look", "demo.limits", "demo.card", "demo.envelope", "demo.timeline"],
+    ["demo.answer", "demo.judge", "demo.page", "demo.open", "serve.page"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
-    ["cli.predict", "cli.serve", "cli.use", "cli.app"],
+    ["cli.predict", "cli.demo", "cli.serve", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]
 

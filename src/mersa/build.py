@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mersa.config import AudioSettings, Config, TextSettings
-from mersa.encoders.base import Encoder
+from mersa.encoders.base import Encoder, Modality
 from mersa.encoders.projected import BASE, ProjectedEncoder, is_projected, read_facts
 from mersa.errors import ConfigError
 from mersa.networks import (
@@ -21,6 +21,7 @@ from mersa.networks import (
     Server,
     SingleModality,
 )
+from mersa.own import is_own, own_encoder, own_network
 
 
 def text_encoder(
@@ -59,6 +60,8 @@ def text_encoder(
         _refuse_layers(settings.layer, "text", "tiny")
         _refuse_unread(settings, "text", "tiny", reads={"output"})
         return TinyText.learn(train_texts, output=settings.output)
+    if is_own(settings.name):
+        return _own(settings, "text", saved, device)
     from mersa.encoders.text import TextEncoder
 
     return TextEncoder(
@@ -109,6 +112,8 @@ def audio_encoder(
         from mersa.encoders.onnx import OnnxEncoder
 
         return OnnxEncoder(saved / "model.onnx" if saved else Path(argument), peak=settings.peak)
+    if is_own(settings.name):
+        return _own(settings, "audio", saved, device)
     _refuse_unread(
         settings,
         "audio",
@@ -136,7 +141,9 @@ def network(
     text_width = text.width if text else 1
     audio_width = audio.width if audio else 1
     fused: nn.Module
-    if settings.system == "server":
+    if is_own(settings.system):
+        fused = own_network(settings.system, text_width, audio_width, num_labels, settings)
+    elif settings.system == "server":
         fused = Server(text_width, audio_width, num_labels, dropout=settings.dropout)
     elif settings.system in {"text", "audio"}:
         fused = SingleModality(
@@ -190,6 +197,14 @@ def device(name: str) -> str:
             f"device {name!r} is not there: torch sees {count} CUDA devices; choose auto or cpu"
         )
     return name
+
+
+def _own(
+    settings: TextSettings | AudioSettings, modality: Modality, saved: Path | None, device: str
+) -> Encoder:
+    _refuse_layers(settings.layer, modality, settings.name)
+    _refuse_unread(settings, modality, settings.name, reads=set())
+    return own_encoder(settings.name, modality, saved=saved, device=device)
 
 
 def _projected(settings: TextSettings | AudioSettings, saved: Path | None) -> Path | None:

@@ -218,7 +218,8 @@ def _foot(config: Config) -> list[str]:
         "",
         "The model was trained on the corpus above and knows its speakers, language and "
         "recording conditions alone. A score says how the recording resembles what annotators of "
-        "that corpus called by a word; it does not say what a person feels.",
+        "that corpus called by a word; it does not say what a person feels. "
+        "What it is good for, and what law forbids, stands in docs/responsible-use.md of mersa.",
         "",
         "## Settings",
         "",

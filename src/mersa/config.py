@@ -22,6 +22,9 @@ Weights = Literal["frozen", "tuned"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Width = Annotated[int, Field(gt=0, le=65_536)]
 
+OWN = r"[A-Za-z_]\w+(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+"""What a name of one's own looks like, `package.module:Name`; `mersa.own` finds the object."""
+
 
 class Settings(BaseModel):
     """A section: frozen, and closed to unknown names."""
@@ -74,7 +77,8 @@ class TextSettings(Settings):
     """The encoder of words."""
 
     name: str = Field(
-        "google-bert/bert-base-uncased", description="tiny, a Hugging Face id, or a local folder"
+        "google-bert/bert-base-uncased",
+        description="tiny, a Hugging Face id, a local folder, or package.module:Name",
     )
     revision: str | None = Field(None, description="commit of a Hugging Face id; pinned if known")
     layer: Layer = Field(-1, description="hidden layer that gives the frames, or mix: learnt")
@@ -100,7 +104,8 @@ class AudioSettings(Settings):
 
     name: str = Field(
         "facebook/wav2vec2-base",
-        description="vggish, vggish:FOLDER, mel, onnx:FILE, a Hugging Face id, or a local folder",
+        description="vggish, vggish:FOLDER, mel, onnx:FILE, a Hugging Face id, a local folder, or "
+        "package.module:Name",
     )
     revision: str | None = Field(None, description="commit of a Hugging Face id; pinned if known")
     layer: Layer = Field(-1, description="hidden layer that gives the frames, or mix: learnt")
@@ -137,8 +142,9 @@ class AudioSettings(Settings):
 class NetworkSettings(Settings):
     """The network between the frames and the emotions."""
 
-    system: System = Field(
-        "mersa-cross", description="server, 3m-ser, mersa, mersa-cross, text or audio"
+    system: System | Annotated[str, Field(pattern=f"^{OWN}$")] = Field(
+        "mersa-cross",
+        description="server, 3m-ser, mersa, mersa-cross, text, audio, or package.module:Name",
     )
     num_heads: int = Field(8, gt=0, description="attention heads; source: 3M-SER")
     dropout: float = Field(

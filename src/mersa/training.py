@@ -32,6 +32,7 @@ from mersa.errors import ConfigError, RunError
 from mersa.evaluation import quick_scores
 from mersa.memory import memory_kept
 from mersa.modality_dropout import with_modalities_taken
+from mersa.own import OwnNetwork
 from mersa.progress import OnProgress
 from mersa.tuning import default_frames_at_once, parameter_groups
 
@@ -370,6 +371,9 @@ def _epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
 
 
 def _num_labels(network: nn.Module) -> int:
+    for module in network.modules():
+        if isinstance(module, OwnNetwork):
+            return module.num_labels
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     return last.out_features
 

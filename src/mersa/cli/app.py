@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, predict, reproduce, runs, serve, space, use
+from mersa.cli import align, data, demo, predict, reproduce, runs, serve, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -37,6 +37,7 @@ for _verb in (
     reproduce.reproduce,
     predict.predict,
     serve.serve,
+    demo.demo,
     use.bundle,
 ):
     app.command()(_verb)

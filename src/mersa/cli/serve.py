@@ -27,6 +27,10 @@ def serve(
         list[str] | None,
         typer.Option("--set", help="What is taken at most, as recording_s=60 or upload_mb=16."),
     ] = None,
+    ui: Annotated[
+        bool,
+        typer.Option("--ui", help="Show the web page too, under /ui; its password is the token."),
+    ] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -34,24 +38,35 @@ def serve(
 
     Nothing that is sent is kept or logged. SIGTERM or Ctrl-C: what is running is finished.
     """
+    from contextlib import ExitStack
     from importlib.util import find_spec
 
     from mersa.errors import MissingExtraError
 
     if not all(map(find_spec, ("fastapi", "prometheus_client", "python_multipart", "uvicorn"))):
         raise MissingExtraError("serve", "answering over HTTP")
+    if ui and not find_spec("gradio"):
+        raise MissingExtraError("demo", "the web page")
 
     from mersa.serve.limits import make_limits
     from mersa.serve.server import read_token
     from mersa.serve.server import serve as run_server
 
-    run_server(
-        model,
-        host=host,
-        port=port,
-        workers=workers,
-        device=device,
-        token=read_token(token_file),
-        limits=make_limits(assignments or []),
-        on_start=lambda url: None if quiet else typer.echo(f"listening at {url}"),
-    )
+    token, limits = read_token(token_file), make_limits(assignments or [])
+    with ExitStack() as stack:
+        extend = None
+        if ui:
+            from mersa.serve.page import page
+
+            extend = stack.enter_context(page())
+        run_server(
+            model,
+            host=host,
+            port=port,
+            workers=workers,
+            device=device,
+            token=token,
+            limits=limits,
+            extend=extend,
+            on_start=lambda url: None if quiet else typer.echo(f"listening at {url}"),
+        )

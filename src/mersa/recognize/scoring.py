@@ -81,6 +81,11 @@ class RunScorer:
         self._curve: RiskCurve | None = None
 
     @property
+    def members(self) -> tuple[runs.Run, ...]:
+        """The runs that answer together."""
+        return self._members
+
+    @property
     def labels(self) -> LabelSet:
         """The emotions that it tells apart."""
         return self._members[0].labels

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Extend = Callable[[FastAPI, Service], None]
-"""Adds to an app, as a web page under `/ui`; the service judges for it too."""
+Extend = Callable[[FastAPI, Service, Facts, str], None]
+"""Adds to an app, as a web page under `/ui`; the service judges for it too. Last comes the card."""
 
 
 def make_app(
@@ -56,7 +56,7 @@ def make_app(
     _add_judging(app, service, facts)
     _add_state(app, service, facts, card, metrics, traffic)
     if extend:
-        extend(app, service)
+        extend(app, service, facts, card)
     return app
 
 

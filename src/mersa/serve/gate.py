@@ -1,6 +1,7 @@
 """The door before every route: who may come in, with how much, and what is told of faults."""
 
 import asyncio
+import base64
 import hmac
 import logging
 import time
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 OPEN = ("/health", "/ready", "/docs", "/openapi.json")
 """Paths that are answered without a token: they tell nothing of what was sent, nor of the model."""
+
+PAGE = "/ui"
+"""Where the web page stands. A browser sends no bearer token, so here the token may also come as
+the password that it asks for (RFC 7617), with any name."""
 
 _ROUTES = frozenset((*OPEN, "/v1/recognize", "/v1/batch", "/v1/model", "/metrics"))
 """Paths that metrics name; all others count as one."""
@@ -81,7 +86,10 @@ class Gate:
             if not isinstance(error, Refused):
                 logger.error("a fault: %s", told(error).told)
             if answer.status is None:
-                await refusal(error)(scope, receive, answer)
+                refused = refusal(error)
+                if refused.status_code == 401 and _is_page(scope["path"]):
+                    refused.headers["www-authenticate"] = 'Basic realm="mersa"'
+                await refused(scope, receive, answer)
         finally:
             self._traffic.num_running -= 1
             self._traffic.held -= body.size
@@ -111,6 +119,8 @@ class Gate:
             raise Refused(431, f"the headers are larger than {self._limits.head_kb} kB; send less")
         if self._token and scope["path"] not in OPEN:
             given = headers.get(b"authorization", b"")
+            if _is_page(scope["path"]):
+                given = _as_bearer(given)
             if not hmac.compare_digest(given, self._token):
                 raise Refused(401, "a token is needed; send it as Authorization: Bearer TOKEN")
         if scope["path"] in OPEN:
@@ -131,6 +141,22 @@ class Gate:
                 f"the body is {int(declared) / MEGABYTE:.1f} MB, but at most "
                 f"{self._limits.upload_mb:g} MB are taken; send less",
             )
+
+
+def _is_page(path: str) -> bool:
+    return path == PAGE or path.startswith(f"{PAGE}/")
+
+
+def _as_bearer(given: bytes) -> bytes:
+    """Take the password of a browser for a bearer token; anything else stays as it is."""
+    kind, _, credentials = given.partition(b" ")
+    if kind.lower() != b"basic":
+        return given
+    try:
+        password = base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
+    return b"Bearer " + password
 
 
 class _Body:

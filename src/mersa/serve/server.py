@@ -187,7 +187,7 @@ def _config(app: FastAPI, limits: Limits) -> uvicorn.Config:
         http=protocol,
         ws="none",
         loop="asyncio",
-        lifespan="off",
+        lifespan="auto",
         log_config=None,
         access_log=False,  # a line there holds the query, which may be a client's words
         server_header=False,

@@ -1,0 +1,63 @@
+"""The verb that opens the web page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mersa.cli.options import Device, Quiet
+
+
+def demo(
+    model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; the default is this machine's own alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 7860,
+    transcribe: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Hear words by this model of faster-whisper, as small."),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of the words to hear, as en; default: heard.")
+    ] = None,
+    longest: Annotated[
+        float, typer.Option(min=0.1, metavar="MINUTES", help="Longest recording that is taken.")
+    ] = 60.0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Open a web page for one recording at a time; nothing that is sent is kept."""
+    import signal
+    from importlib.util import find_spec
+
+    from mersa.errors import ConfigError, MissingExtraError
+
+    if not find_spec("gradio"):
+        raise MissingExtraError("demo", "the web page")
+
+    if language is not None and transcribe is None:
+        raise ConfigError("--language goes with --transcribe, which is not given; leave it out")
+
+    from mersa.demo.card import read_card
+    from mersa.demo.judge import LocalJudge
+    from mersa.demo.limits import Limits
+    from mersa.demo.open import launch_page, uploads_removed
+    from mersa.demo.page import make_page
+    from mersa.recognize.recognizer import Recognizer
+    from mersa.recognize.transcribe import FasterWhisper
+
+    recognizer = Recognizer.from_pretrained(model, device=device)
+    transcriber = None
+    if transcribe is not None:
+        transcriber = FasterWhisper(transcribe, language=language, device=device)
+    limits = Limits(longest_s=longest * 60)
+    judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=limits.longest_s)
+    # Ended as by Ctrl-C, so that what was sent is removed then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with uploads_removed():
+        page = make_page(judge, card=read_card(Path(model)), limits=limits)
+        url = launch_page(page, host=host, port=port, limits=limits)
+        if not quiet:
+            typer.echo(f"listening at {url}; stop with Ctrl-C", err=True)
+        page.block_thread()

@@ -1,0 +1,1 @@
+"""The web page: one recording in, its answer with times out."""

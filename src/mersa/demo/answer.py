@@ -1,0 +1,153 @@
+"""An answer as the page shows it: words, table, picture, attention, files."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from mersa.attention import attend, fused_part
+from mersa.audio import FloatArray
+from mersa.demo.envelope import Envelope
+from mersa.demo.texts import ATTENTION
+from mersa.demo.timeline import draw_timeline
+from mersa.recognize.formats import FORMATS, to_csv
+from mersa.recognize.prediction import Prediction, Segment
+from mersa.recognize.recognizer import Recognizer
+from mersa.recognize.scoring import RunScorer
+from mersa.report.pictures import as_data_uri, draw_attention
+
+DOWNLOADS = ("jsonl", "csv", "srt", "vtt", "audacity")
+"""Formats that the page offers, as `mersa predict --format` names them."""
+
+_COLUMNS = ("from", "to", "emotion", "confidence", "who", "words")
+
+
+def summary(prediction: Prediction) -> str:
+    """Say the answer and what it rests on, as HTML."""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in prediction.notes)
+    notes = f"<ul>{notes}</ul>" if notes else ""
+    if prediction.label is None:
+        return f'<p class="told">No answer</p>{notes}'
+    num = len(prediction.segments)
+    read = {"text": "the words", "audio": "the sound"}
+    heard = " and ".join(read[name] for name in prediction.modalities)
+    cut = "as a whole" if prediction.segmentation == "whole" else f"in {num} segments"
+    if num == 1 and prediction.segmentation != "whole":
+        cut = "in one segment"
+    return (
+        f'<p class="told"><strong>{escape(prediction.label)}</strong> '
+        f"with a confidence of {percent(prediction.confidence)}</p>"
+        f"<p>Judged {cut}, from {heard}.</p>{notes}"
+    )
+
+
+def table(prediction: Prediction) -> str:
+    """Show one row a segment, as HTML."""
+    if not prediction.segments:
+        return ""
+    head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+    rows = "".join(f"<tr>{_row(one)}</tr>" for one in prediction.segments)
+    inside = f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f'<div class="rows"><table>{inside}</table></div>'
+
+
+def clock(seconds: float) -> str:
+    """Say a time as minutes and seconds, `1:02.50`."""
+    minutes, rest = divmod(round(seconds * 100), 6000)
+    return f"{minutes}:{rest / 100:05.2f}"
+
+
+def percent(share: float) -> str:
+    """Say a share of 1, `78 %`."""
+    return f"{share:.0%}".replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def timeline(prediction: Prediction, envelope: Envelope | None, labels: Sequence[str]) -> str:
+    """Show every emotion over time as HTML, or say why not."""
+    if envelope is None or not prediction.segments:
+        return "<p>No timeline: there is no sound that was judged.</p>"
+    says = ", ".join(
+        f"{clock(one.start_s)} to {clock(one.end_s)} {one.label}"
+        for one in prediction.segments[:20]
+    )
+    says += ", and so on" if len(prediction.segments) > 20 else ""
+    drawn = as_data_uri(draw_timeline(envelope, prediction.segments, labels))
+    return _figure(
+        drawn,
+        f"Emotions over time: {says}",
+        "The stronger the shade, the more probable in this stretch; outlined: its emotion.",
+    )
+
+
+def attention(recognizer: Recognizer, prediction: Prediction, waveform: FloatArray | None) -> str:
+    """Show the attention over words as HTML, or say why there is none.
+
+    Args:
+        recognizer: What answered.
+        prediction: Its answer.
+        waveform: The recording, mono float32 at 16 kHz; None if there is no sound.
+    """
+    scorer = recognizer.scorer
+    run = scorer.members[0] if isinstance(scorer, RunScorer) else None
+    if run is None or fused_part(run.network) is None:
+        return "<p>Not shown: this model has no attention over words and sound together.</p>"
+    if prediction.segmentation != "whole" or not prediction.segments:
+        return "<p>Not shown: the recording was not judged as a whole.</p>"
+    if not prediction.segments[0].text:
+        return "<p>Not shown: the words are not known.</p>"
+    shares = attend(run, prediction.segments[0].text, waveform).as_dict()
+    largest = max(shares["traced_words"]) or 1.0
+    words = " ".join(
+        f'<span style="--share:{share / largest:.3f}" title="{share:.3f}">{escape(word)}</span>'
+        for word, share in zip(shares["words"], shares["traced_words"], strict=True)
+    )
+    num = len(scorer.members) if isinstance(scorer, RunScorer) else 1
+    first = f" Of the first of {num} networks that answer together." if num > 1 else ""
+    on_words, on_sound = sum(shares["traced_words"]), sum(shares["traced_sound"])
+    picture = as_data_uri(draw_attention(shares, title="Attention over words and sound"))
+    return (
+        f'<p class="words">{words}</p><p>Share of the words {percent(on_words)}, of the sound '
+        f"{percent(on_sound)}. {escape(ATTENTION)}{first}</p>"
+        + _figure(picture, "Attention over words and sound", "")
+    )
+
+
+def write_files(
+    prediction: Prediction, name: str, folder: Path, labels: Sequence[str]
+) -> list[str]:
+    """Write the answer in every format that the page offers, and return the paths.
+
+    Args:
+        prediction: The answer.
+        name: What the answer calls the recording; its stem names the files.
+        folder: Where to.
+        labels: All emotions.
+    """
+    paths = []
+    for form in DOWNLOADS:
+        answers = [(name, prediction)]
+        content = to_csv(answers, labels=labels) if form == "csv" else FORMATS[form](answers)
+        path = folder / f"{Path(name).stem}{FORMATS[form].suffix}"
+        path.write_text(content, encoding="utf-8")
+        paths.append(str(path))
+    return paths
+
+
+def _row(segment: Segment) -> str:
+    channel = "" if segment.channel is None else f"channel {segment.channel}"
+    cells = (
+        clock(segment.start_s),
+        clock(segment.end_s),
+        segment.label,
+        percent(segment.confidence),
+        segment.speaker or channel,
+        segment.text,
+    )
+    return "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+
+
+def _figure(source: str, says: str, below: str) -> str:
+    caption = f"<figcaption>{escape(below)}</figcaption>" if below else ""
+    return (
+        f'<figure><div class="wide"><img alt="{escape(says)}" src="{source}"></div>'
+        f"{caption}</figure>"
+    )

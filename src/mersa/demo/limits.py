@@ -1,0 +1,28 @@
+"""What the page takes, and how long it keeps it."""
+
+from dataclasses import dataclass
+
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what one person sends, and of what all send together.
+
+    Attributes:
+        longest_s: Seconds of a recording.
+        largest_mb: Megabytes of a file.
+        held_mb: Megabytes of all files that are not removed yet.
+        words_mb: Megabytes of a file of words.
+        text_chars: Characters of typed words.
+        waiting: Recordings that wait for their turn.
+        kept_s: Seconds after which what was sent is removed.
+    """
+
+    longest_s: float = 3600.0
+    largest_mb: float = 200.0
+    held_mb: float = 2048.0
+    words_mb: float = 4.0
+    text_chars: int = 10_000
+    waiting: int = 20
+    kept_s: int = 900
