@@ -81,7 +81,7 @@ class RunScorer:
         self._curve: RiskCurve | None = None
 
     @property
-    def members(self) -> tuple[runs.Run, ...]:
+    def members(self) -> tuple[Run, ...]:
         """The runs that answer together."""
         return self._members
 
