@@ -210,7 +210,7 @@ def evaluate(
             f"{folder} MANIFEST"
         )
     manifest = read_manifest(manifest_path or stored)
-    _check_columns(by, manifest)
+    check_columns(by, manifest)
     columns = tuple(dict.fromkeys((*SUBGROUP_COLUMNS, *by)))
     by_id = {utterance.id: utterance for utterance in manifest}
     if not set(runs.read_parts(leaves[0])) <= set(by_id):
@@ -235,7 +235,7 @@ def evaluate(
     summary = summarise(folder)
     for place in places(folder):
         answered = runs.read_predictions(place).part("test")
-        _tell_more(place, answered, by_id, columns)
+        tell_more(place, answered, by_id, columns)
     return summary
 
 
@@ -446,7 +446,7 @@ def _train_leaf(
         on_progress=progress.task(f"training {name}"),
     )
     probabilities = predict(network, ready.validation, device=fabric.device, fabric=fabric)
-    answered = _predictions(ready.validated, "validation", probabilities, labels)
+    answered = answers_of(ready.validated, "validation", probabilities, labels)
     if config.train.refit:
         network = _network(config, ready.text, ready.audio, labels)
         fit(
@@ -541,7 +541,7 @@ def _answers(
     if run.config.data.shuffle != "none":
         features = features.shuffled(run.config.data.shuffle, run.config.data.seed)
     probabilities = predict(run.network, features, device=torch.device(build.device(device)))
-    return _predictions(utterances, "test", probabilities, run.labels)
+    return answers_of(utterances, "test", probabilities, run.labels)
 
 
 def _evaluate_elsewhere(
@@ -576,7 +576,7 @@ def _evaluate_elsewhere(
         for leaf in leaves
     ]
     mean = np.mean([one.probabilities for one in several], axis=0)
-    answered = _predictions(selection.utterances, "test", mean, selection.labels)
+    answered = answers_of(selection.utterances, "test", mean, selection.labels)
     first = runs.read_metrics(leaves[0])
     resolved = manifest_path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]
@@ -592,7 +592,7 @@ def _evaluate_elsewhere(
         "parts": {"test": score(answered)},
     }
     runs.write_predictions(place, answered)
-    _tell_more(place, answered, {one.id: one for one in manifest}, columns)
+    tell_more(place, answered, {one.id: one for one in manifest}, columns)
     write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
@@ -610,7 +610,12 @@ def _check_unchanged(leaf: Path, manifest: Manifest, path: Path) -> None:
         )
 
 
-def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
+def check_columns(by: Sequence[str], manifest: Manifest) -> None:
+    """Refuse a column of subgroups that no utterance has.
+
+    Raises:
+        ManifestError: If there is one.
+    """
     for column in by:
         if column != LENGTH and not any(one.column(column) for one in manifest):
             filled = [name for name in manifest.columns() if any(u.column(name) for u in manifest)]
@@ -620,7 +625,7 @@ def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
             )
 
 
-def _tell_more(
+def tell_more(
     place: Path,
     answered: Predictions,
     by_id: Mapping[str, Utterance],
@@ -638,9 +643,10 @@ def _finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
     write_json(leaf / "metrics.json", metrics)
 
 
-def _predictions(
+def answers_of(
     utterances: Sequence[Utterance], part: str, probabilities: Any, labels: LabelSet
 ) -> Predictions:
+    """Return probabilities (N, C) of utterances as answers on a part."""
     truth = [labels.index(one.emotion) for one in utterances]
     return Predictions(
         tuple(one.id for one in utterances),

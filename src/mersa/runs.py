@@ -5,6 +5,9 @@
     metrics.json                                               last: without it, unfinished
     subgroups.json  figures/                                   of the test part, once it is read
 
+The answers of published checkpoints stand in such a folder too (`mersa.recognize.baseline`): it has
+`checkpoint.json` in place of settings, encoders and weights.
+
 A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
 above them. Nothing is a pickle.
 """
@@ -37,6 +40,9 @@ if TYPE_CHECKING:  # scores are read without loading torch
     from mersa.encoders.base import Encoder
     from mersa.tuning import TunedEncoder
 
+CHECKPOINT = "checkpoint.json"
+"""What names published checkpoints, in place of the settings of a training."""
+
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
 _STATES = (STATE, REFIT_STATE)
@@ -61,6 +67,7 @@ _NEEDED = (  # what a finished leaf cannot do without
     "predictions.csv",
     "metrics.json",
 )
+_NEEDED_OF_ANSWERS = ("parts.csv", "labels.json", "predictions.csv", "metrics.json")
 _SEALED = ("config.toml", "parts.csv", "labels.json", "model.safetensors")
 _POOLED = (
     "predictions.csv",
@@ -99,7 +106,7 @@ def members(folder: Path) -> list[Path]:
     Raises:
         RunError: If the folder is no run folder.
     """
-    if (folder / "config.toml").is_file():
+    if (folder / "config.toml").is_file() or (folder / CHECKPOINT).is_file():
         return [folder]
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; name a run folder that mersa train made")
@@ -571,7 +578,11 @@ def _leaves(folder: Path) -> list[Path]:
 
 def _lacking(folder: Path) -> list[str]:
     """Return the files that a finished run, or one above its folds and seeds, would have here."""
-    needed = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
+    needed: Sequence[str] = ("metrics.json",)
+    if (folder / CHECKPOINT).is_file():
+        needed = _NEEDED_OF_ANSWERS
+    elif (folder / "config.toml").is_file():
+        needed = _NEEDED
     return [name for name in needed if not (folder / name).is_file()]
 
 

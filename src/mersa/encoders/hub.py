@@ -6,10 +6,11 @@ day.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -91,6 +92,21 @@ def resolve(name: str, *, revision: str | None = None) -> Path:
 def commit_of(folder: Path) -> str | None:
     """Return the commit that a folder of the Hub's cache holds; None for any other folder."""
     return folder.name if folder.parent.name == "snapshots" else None
+
+
+def readme_of(name: str, folder: Path) -> str:
+    """Return the README.md of a model, empty where it has none or no network is there.
+
+    Args:
+        name: A folder, or an id on the Hub.
+        folder: What `resolve` gave for it.
+    """
+    path = folder / "README.md"
+    commit = commit_of(folder)
+    if not path.is_file() and commit is not None:
+        with quiet(), suppress(_HTTP_ERROR, HfHubHTTPError, OSError):
+            path = Path(hf_hub_download(ALIASES.get(name, name), "README.md", revision=commit))
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _cached(repository: str, revision: str) -> Path | None:

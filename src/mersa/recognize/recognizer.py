@@ -1,6 +1,6 @@
 """A model of emotions that answers for one recording at a time, short or long."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,8 +8,10 @@ import numpy.typing as npt
 
 from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source
+from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
 from mersa.errors import AudioError, ConfigError, EncoderError, first_line
+from mersa.recognize.checkpoints import CheckpointScorer, is_checkpoint, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
@@ -31,29 +33,57 @@ class Recognizer:
 
     Args:
         scorer: The model; see `from_pretrained` for a trained run.
+        origin: The run folder that it comes from; None for none.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, *, origin: Path | None = None) -> None:
         self._scorer = scorer
+        self._origin = origin
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> Self:
-        """Load a run folder, or a run published on the Hugging Face Hub.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str = "auto",
+        labels: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        weight: float | None = None,
+    ) -> Self:
+        """Load a run folder, a run published on the Hugging Face Hub, or published checkpoints.
+
+        Args:
+            name: A folder, an id on the Hub, or `hf:AUDIO`, `hf:+TEXT` or `hf:AUDIO+TEXT` with
+                classifiers of emotion that others have published.
+            device: `auto`, `cpu` or `cuda[:n]`.
+            labels: With `hf:`, a label set or words with commas between them.
+            mapping: With `hf:`, what labels of a checkpoint mean, as `{"LABEL_0": "anger"}`.
+            weight: With `hf:AUDIO+TEXT`, the weight of the sound; .5 where it is not given.
 
         Raises:
-            ConfigError: If there is no such device.
+            ConfigError: If there is no such device, or labels, mapping or weight do not fit.
             EncoderError: If there is no such run, or an encoder's weights are not those that it was
                 trained with.
             RunError: If the run is unfinished, or its labels or weights do not fit.
         """
         device = build.device(device)
+        if is_checkpoint(name):
+            found = load_checkpoint(
+                name, labels=labels, mapping=mapping, weight=weight, device=device
+            )
+            return cls(found, origin=Path(name))
+        if labels is not None or mapping or weight is not None:
+            raise ConfigError(
+                f"{name} is a run, which has its labels; give labels, mapping and weight with "
+                "hf:... alone"
+            )
         folder = Path(name)
         if not folder.exists():
             folder = _fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
         members = [runs.load_run(leaf, device=device) for leaf in leaves]
-        return cls(RunScorer(members, device=device))
+        return cls(RunScorer(members, device=device), origin=folder)
 
     @property
     def labels(self) -> LabelSet:
@@ -64,6 +94,30 @@ class Recognizer:
     def modalities(self) -> tuple[str, ...]:
         """What it reads: `text`, `audio` or both."""
         return self._scorer.modalities
+
+    def told(self) -> list[str]:
+        """Return what must be known of the model beside its labels, one sentence each.
+
+        Of published checkpoints that is what their own labels count as, and the weight of two.
+        """
+        if not isinstance(self._scorer, CheckpointScorer):
+            return []
+        weight = self._scorer.weight
+        fused = [f"weight of the sound {weight:g}, of the words {1 - weight:g}"]
+        return self._scorer.told() + (fused if len(self._scorer.halves) == 2 else [])
+
+    @property
+    def card(self) -> str:
+        """Markdown that tells what the model is, what it was scored on, and its limits.
+
+        It is empty for a model that comes from no folder.
+        """
+        written = self._origin / "README.md" if self._origin else None
+        if written and written.is_file():
+            return written.read_text(encoding="utf-8")
+        if isinstance(self._scorer, CheckpointScorer):
+            return checkpoint_card(self._scorer.facts())
+        return ""
 
     def predict(
         self,
