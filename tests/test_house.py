@@ -57,6 +57,7 @@ FLOORS = [
     ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
     ["recognize.labelling", "recognize.fusion", "recognize.checkpoints", "recognize.baseline"],
+    ["recognize.publishing"],
     ["recognize.judging", "recognize.smoothing", "recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],

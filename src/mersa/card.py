@@ -29,7 +29,7 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
 
     Of paths on this machine only the last name is told.
     """
-    config = _without_paths(config)
+    config = without_paths(config)
     counts = metrics["counts"]
     shared = [f"{name} {share:.1%}" for name, share in metrics["leaks"].items() if share]
     apart = [name for name, share in metrics["leaks"].items() if not share]
@@ -69,7 +69,7 @@ def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str
         metrics: What stands in `metrics.json` above them.
         inner: Their folders, as `fold-1`.
     """
-    config = _without_paths(config)
+    config = without_paths(config)
     seeds = metrics.get("seeds", [metrics.get("seed")])
     links = ", ".join(f"[{name}]({name}/README.md)" for name in inner)
     trained = (
@@ -78,6 +78,75 @@ def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str
         "probabilities."
     )
     return "\n".join([*_head(config, metrics, trained), *_scores(metrics), *_foot(config)])
+
+
+def published_card(
+    card: str,
+    config: Config,
+    metrics: Mapping[str, Any],
+    *,
+    name: str,
+    corpus: str,
+    licence: str,
+    languages: Sequence[str],
+    datasets: Sequence[str],
+    base_models: Sequence[str],
+) -> str:
+    """Return a run's card with the front matter that the Hugging Face Hub reads.
+
+    Scores stand in it as `model-index`, those of the test part alone; a leak leaves them out.
+
+    Args:
+        card: The run's own card.
+        config: Settings of one leaf.
+        metrics: What the run's `metrics.json` holds.
+        name: What the model is called.
+        corpus: What the corpus is called.
+        licence: Identifier of the licence, as the Hub lists them.
+        languages: Codes, as `en`.
+        datasets: Ids on the Hub.
+        base_models: Ids on the Hub of the encoders.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    task = "audio-classification" if config.uses_audio else "text-classification"
+    test = metrics["parts"].get("test", {}) if not metrics.get("leak") else {}
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=corpus,
+            dataset_name=corpus,
+            dataset_split=f"test, protocol {last_name(config.data.protocol)}",
+            metric_type=kind,
+            metric_name=score_title(score),
+            metric_value=round(float(test[score]), 4),
+        )
+        for score, kind in _HUB_METRICS.items()
+        if score in test
+    ]
+    data = ModelCardData(
+        license=licence,
+        language=list(languages) or None,
+        datasets=list(datasets) or None,
+        base_model=list(base_models) or None,
+        library_name="mersa",
+        pipeline_tag=task,
+        tags=["mersa", "speech-emotion-recognition", "emotion-recognition"],
+        metrics=list(dict.fromkeys(_HUB_METRICS.values())) if results else None,
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+    _, _, body = card.removeprefix("---\n").partition("\n---\n")
+    return f"---\n{data.to_yaml()}\n---\n{body}"
+
+
+_HUB_METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "macro_f1": "f1",
+    "weighted_f1": "f1",
+}
+"""What the Hub calls the scores that tables for people hold."""
 
 
 def checkpoint_card(facts: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
@@ -245,7 +314,7 @@ def _encoders(config: Config) -> list[tuple[str, str]]:
     ]
 
 
-def _without_paths(config: Config) -> Config:
+def without_paths(config: Config) -> Config:
     """Cut the folders off the settings that may hold a path, as `onnx:/home/me/model.onnx`."""
     return config.model_copy(
         update={

@@ -412,6 +412,7 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         rows = read_table(path)
         probabilities = np.array([[float(row[label]) for label in labels] for row in rows])
+        probabilities = probabilities.reshape(len(rows), len(labels))  # a published run has no rows
         _check_probabilities(rows, probabilities)
         return Predictions(
             tuple(row["id"] for row in rows),

@@ -37,6 +37,7 @@ for _verb in (
     reproduce.reproduce,
     predict.predict,
     use.bundle,
+    use.push,
 ):
     app.command()(_verb)
 

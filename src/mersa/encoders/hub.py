@@ -52,7 +52,7 @@ _SUBFOLDERS = ["*/*"]  # other formats of the same weights
 _PATIENCE_S = 15
 
 # The base error of the HTTP client; which client it is depends on the version of huggingface_hub.
-_HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
+HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def readme_of(name: str, folder: Path) -> str:
     path = folder / "README.md"
     commit = commit_of(folder)
     if not path.is_file() and commit is not None:
-        with quiet(), suppress(_HTTP_ERROR, HfHubHTTPError, OSError):
+        with quiet(), suppress(HTTP_ERROR, HfHubHTTPError, OSError):
             path = Path(hf_hub_download(ALIASES.get(name, name), "README.md", revision=commit))
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
@@ -144,7 +144,7 @@ def _fetched(name: str, repository: str, revision: str) -> Path:
             f"encoder {name!r} is neither a folder nor a public model of the Hugging Face Hub; "
             "check the spelling, log in with 'hf auth login' if it is private, or give a folder"
         ) from None
-    except (_HTTP_ERROR, OSError) as error:
+    except (HTTP_ERROR, OSError) as error:
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise EncoderError(
             f"encoder {name!r} is not in the local cache and cannot be fetched from the Hugging "

@@ -10,11 +10,12 @@ from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source
 from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
-from mersa.errors import AudioError, ConfigError, EncoderError, first_line
+from mersa.errors import AudioError, ConfigError, RunError
 from mersa.recognize.checkpoints import CheckpointScorer, is_checkpoint, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
+from mersa.recognize.publishing import fetch, push
 from mersa.recognize.scoring import RunScorer, Scorer
 from mersa.recognize.segments import LONGEST_S, Piece, cut, has_speech
 from mersa.recognize.settings import Segmentation, as_segmentation
@@ -53,8 +54,8 @@ class Recognizer:
         """Load a run folder, a run published on the Hugging Face Hub, or published checkpoints.
 
         Args:
-            name: A folder, an id on the Hub, or `hf:AUDIO`, `hf:+TEXT` or `hf:AUDIO+TEXT` with
-                classifiers of emotion that others have published.
+            name: A folder, an id on the Hub (`me/my-emotions`, or with `@` and a revision), or
+                `hf:AUDIO`, `hf:+TEXT` or `hf:AUDIO+TEXT` with classifiers that others published.
             device: `auto`, `cpu` or `cuda[:n]`.
             labels: With `hf:`, a label set or words with commas between them.
             mapping: With `hf:`, what labels of a checkpoint mean, as `{"LABEL_0": "anger"}`.
@@ -79,7 +80,7 @@ class Recognizer:
             )
         folder = Path(name)
         if not folder.exists():
-            folder = _fetch(str(name))
+            folder = fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
         members = [runs.load_run(leaf, device=device) for leaf in leaves]
@@ -118,6 +119,55 @@ class Recognizer:
         if isinstance(self._scorer, CheckpointScorer):
             return checkpoint_card(self._scorer.facts())
         return ""
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        language: Sequence[str] | None = None,
+        datasets: Sequence[str] = (),
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Publish a bundled run on the Hugging Face Hub; `from_pretrained(repo_id)` then loads it.
+
+        Args:
+            repo_id: As `me/my-emotions`; made if it is not there.
+            license: Identifier of the licence, as the Hub lists them; the corpus and the encoders
+                bind it.
+            language: Codes, as `["en"]`; by default those of the manifest, where it is there.
+            datasets: Ids of the corpora on the Hub.
+            private: Whether a repository that is made here is seen by its owner alone.
+            token: By default the one of `hf auth login`.
+            revision: A branch that is there; by default `main`.
+            commit_message: By default the name of the run.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            RunError: If the model is no run, the run is not bundled or has no licence, or it cannot
+                be put there.
+        """
+        if self._origin is None or not isinstance(self._scorer, RunScorer):
+            raise RunError(
+                "only a run that mersa train made can be published; published checkpoints are on "
+                "the Hugging Face Hub already"
+            )
+        return push(
+            self._origin,
+            repo_id,
+            licence=license,
+            languages=language,
+            datasets=datasets,
+            private=private,
+            token=token,
+            revision=revision,
+            message=commit_message,
+        )
 
     def predict(
         self,
@@ -314,16 +364,3 @@ def _texts_of(words: Words | None, transcriber: Transcriber | None) -> TextsOf:
 
 def _heard(texts_of: TextsOf) -> Words | None:
     return texts_of.words() if isinstance(texts_of, Hearing) else None
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise EncoderError(
-            f"{name!r} is no run folder here and could not be fetched from the Hugging Face Hub "
-            f"({first_line(error)}); name a folder that mersa train made"
-        ) from None
