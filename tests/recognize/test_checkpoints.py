@@ -295,6 +295,42 @@ def test_a_folder_refuses_weights_that_were_exchanged(own, tmp_path):
         load_checkpoint(tmp_path / "kept")
 
 
+def test_a_bundled_folder_needs_the_checkpoints_no_more(own, words, clip, tmp_path, mersa):
+    ModelCard("---\nlicense: mit\n---\n# A classifier\n").save(own / "README.md")
+    moved = shutil.copytree(words, tmp_path / "moved")
+    (tmp_path / "kept").mkdir()
+    scorer = load_checkpoint(f"hf:{own}+{moved}", weight=0.8)
+    save_checkpoint(scorer, tmp_path / "kept")
+    expected = Recognizer(scorer).predict(clip, TEXT)
+
+    said = mersa("bundle", tmp_path / "kept", "--json")
+
+    assert len(json.loads(said.out)["copied"]) == 2
+    shutil.rmtree(own)
+    shutil.rmtree(moved)
+    loaded = Recognizer.from_pretrained(tmp_path / "kept", device="cpu")
+    assert loaded.predict(clip, TEXT) == expected
+    assert "| audio | `own` | a folder | mit |" in loaded.card
+
+
+def test_broken_weights_are_told_before_any_recording(own, clip, mersa):
+    change_weights(own, lambda tensors: tensors.pop("classifier.bias"))
+
+    said = mersa("predict", f"hf:{own}", clip, clip, "--quiet")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("are missing (classifier.bias)") == 1
+
+
+def test_what_masks_training_alone_may_be_missing(own):
+    before = load_checkpoint(f"hf:{own}").score(spoken())
+    change_weights(own, lambda tensors: tensors.pop("wav2vec2.masked_spec_embed"))
+
+    after = load_checkpoint(f"hf:{own}").score(spoken())
+
+    np.testing.assert_allclose(after, before, atol=1e-6)
+
+
 def test_a_broken_folder_is_refused(tmp_path):
     (tmp_path / "checkpoint.json").write_text('{"schema": 1}', encoding="utf-8")
 

@@ -13,11 +13,16 @@ def bundle(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy the encoders into a run: it then works offline anywhere."""
+    """Copy the encoders into a run, or checkpoints into a folder of their answers.
+
+    It then works offline anywhere.
+    """
     from mersa.experiment import bundle as bundle_run
+    from mersa.recognize.checkpoints import bundle_checkpoint, is_checkpoint
 
     with progress_bars(quiet) as progress:
-        copied = bundle_run(run, progress=progress)
+        copy_into = bundle_checkpoint if is_checkpoint(run) else bundle_run
+        copied = copy_into(run, progress=progress)
     if as_json:
         print_json({"run": str(run), "copied": copied})
 

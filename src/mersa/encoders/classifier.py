@@ -72,6 +72,7 @@ class Classifier:
 
     num_layers = 1
     frames_per_second: float | None = None
+    _model: Any  # loaded when it is first needed
 
     def __init__(self, name: str, folder: Path, modality: Modality, device: str) -> None:
         self.name, self.folder, self.modality = name, folder, modality
@@ -87,6 +88,14 @@ class Classifier:
     def fingerprint(self) -> str:
         """Hash of weights, config, tokenizer or preprocessor, wherever the files lie."""
         return content_hash(self.folder, {"encoder": f"{self.modality} classifier"})
+
+    def load(self) -> None:
+        """Load the weights now, which else are loaded with the first clip.
+
+        Raises:
+            EncoderError: If they do not fit the config.
+        """
+        self._model  # noqa: B018  a cached property
 
     def save(self, folder: Path) -> None:
         """Copy the checkpoint; the copy has the same fingerprint."""
@@ -222,7 +231,19 @@ def load_classifier(
     Raises:
         EncoderError: If it cannot be had, or is no classifier that mersa can run.
     """
-    folder = resolve(name, revision=revision)
+    return classifier_in(resolve(name, revision=revision), name, device=device)
+
+
+def classifier_in(
+    folder: Path, name: str, *, device: str = "cpu"
+) -> SpeechClassifier | TextClassifier:
+    """Open the classifier whose files lie in a folder; as `load_classifier`.
+
+    Args:
+        folder: Its files.
+        name: What it is called.
+        device: Where it runs.
+    """
     kind = read_config(folder)["model_type"]
     if kind in SPEECH_TYPES:
         return SpeechClassifier(name, folder, device=device)

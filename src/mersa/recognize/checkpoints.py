@@ -5,6 +5,7 @@
 A folder with `checkpoint.json`, which `mersa evaluate hf:... --out` writes, names the same.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,17 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mersa.card import last_name
 from mersa.emotions import LabelSet
-from mersa.encoders.classifier import SpeechClassifier, TextClassifier, load_classifier
+from mersa.encoders.classifier import (
+    SpeechClassifier,
+    TextClassifier,
+    classifier_in,
+    load_classifier,
+)
 from mersa.encoders.hub import readme_of
 from mersa.encoders.huggingface import quiet
 from mersa.errors import ConfigError, EncoderError, RunError
-from mersa.files import write_json
+from mersa.files import write_json, write_text
+from mersa.progress import Progress, Silent
 from mersa.recognize.fusion import EVEN, check_weight, fuse
 from mersa.recognize.labelling import (
     LabelTable,
@@ -111,6 +118,15 @@ class CheckpointScorer:
             self.weight,
         )
 
+    def load(self) -> None:
+        """Load the weights now.
+
+        Raises:
+            EncoderError: If they do not fit.
+        """
+        for half in self.halves.values():
+            half.classifier.load()
+
     def told(self) -> list[str]:
         """Return what the labels of each checkpoint count as, one line each."""
         return [
@@ -193,6 +209,31 @@ def save_checkpoint(scorer: CheckpointScorer, folder: Path) -> None:
     write_json(folder / CHECKPOINT, scorer.facts())
 
 
+def bundle_checkpoint(folder: Path, *, progress: Progress | None = None) -> list[str]:
+    """Copy the checkpoints that a folder names into it, so that it works offline anywhere.
+
+    Returns:
+        The folders that were copied to now.
+    """
+    progress = progress or Silent()
+    copied = []
+    for modality, half in _load_folder(folder, "cpu").halves.items():
+        inside = folder / "encoders" / modality
+        if inside.is_dir():
+            continue
+        partial = inside.with_name(f"{modality}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        half.classifier.save(partial)
+        readme = readme_of(half.classifier.name, half.classifier.folder)
+        if readme:  # which states the licence
+            write_text(partial / "README.md", readme)
+        partial.rename(inside)
+        copied.append(str(inside))
+        progress.say(f"copied {half.classifier.name} to {inside}")
+    progress.say(f"{folder} is whole")
+    return copied
+
+
 def licence_of(half: Half) -> str | None:
     """Return the licence that a checkpoint's README.md states, None if it states none."""
     from huggingface_hub import ModelCard
@@ -260,7 +301,7 @@ def _load_folder(folder: Path, device: str) -> CheckpointScorer:
     facts = read_json(folder / CHECKPOINT)
     try:
         halves: dict[str, Half] = {
-            modality: _stored_half(facts[modality], folder, device)
+            modality: _stored_half(facts[modality], modality, folder, device)
             for modality in ("audio", "text")
             if modality in facts
         }
@@ -273,13 +314,16 @@ def _load_folder(folder: Path, device: str) -> CheckpointScorer:
         ) from None
 
 
-def _stored_half(facts: Mapping[str, Any], folder: Path, device: str) -> Half:
-    is_folder = Path(facts["name"]).is_dir()
-    revision = None if is_folder else facts["revision"]
-    classifier = load_classifier(facts["name"], revision=revision, device=device)
+def _stored_half(facts: Mapping[str, Any], modality: str, folder: Path, device: str) -> Half:
+    name, inside = facts["name"], folder / "encoders" / modality
+    if inside.is_dir():
+        classifier = classifier_in(inside, name, device=device)
+    else:
+        revision = None if Path(name).is_dir() else facts["revision"]
+        classifier = load_classifier(name, revision=revision, device=device)
     if classifier.fingerprint != facts["fingerprint"]:
         raise EncoderError(
-            f"checkpoint {facts['name']!r} has other weights than when {folder} was written "
+            f"checkpoint {name!r} has other weights than when {folder} was written "
             f"(fingerprint {classifier.fingerprint[:12]}, expected {facts['fingerprint'][:12]}); "
             "bring back the weights, or write the folder anew"
         )
@@ -288,4 +332,4 @@ def _stored_half(facts: Mapping[str, Any], folder: Path, device: str) -> Half:
         tuple(facts["labels"][name] for name in classifier.label_names),
         classifier.multi_label,
     )
-    return Half(classifier, table, revision)
+    return Half(classifier, table, facts["revision"])

@@ -72,6 +72,7 @@ class Recognizer:
             found = load_checkpoint(
                 name, labels=labels, mapping=mapping, weight=weight, device=device
             )
+            found.load()  # so that broken weights are told once, and not of each recording
             return cls(found, origin=Path(name))
         if labels is not None or mapping or weight is not None:
             raise ConfigError(
