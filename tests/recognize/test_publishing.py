@@ -118,6 +118,26 @@ def test_labels_speakers_and_paths_stay_here(hub, bundled):
     assert not [name for name in published if name.endswith((".pt", ".bin", ".pkl"))]
 
 
+def test_an_encoder_from_a_folder_of_this_machine_goes_without_its_path(
+    hub, small_corpus, quick, cache, tmp_path
+):
+    encoder = classifiers.folders.write_bert(tmp_path / "own-bert")
+    settings = quick("network.system=text", f"text.name={encoder}", "train.epochs=1")
+    train(small_corpus, settings, tmp_path / "run", cache=cache, device="cpu")
+    bundle(tmp_path / "run")
+
+    push(tmp_path / "run", ID, licence="mit")
+
+    published = hub["models"][ID]
+    here = str(tmp_path).encode()
+    assert not [name for name, content in published.items() if here in content]
+    fetched = Recognizer.from_pretrained(ID, device="cpu")
+    expected = Recognizer.from_pretrained(tmp_path / "run", device="cpu").predict(None, TEXT)
+    assert fetched.predict(None, TEXT) == expected
+    card = ModelCard(published["README.md"].decode()).data
+    assert (card.pipeline_tag, card.base_model) == ("text-classification", None)
+
+
 def test_a_score_that_leaks_is_not_listed(hub, bundled):
     path = bundled / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"leak": ["text has seen test"]}))
