@@ -255,6 +255,11 @@ def test_another_sampling_rate_is_refused(own):
 def test_code_of_a_checkpoint_is_not_run(own, tmp_path):
     trap = tmp_path / "ran"
     (own / "own_model.py").write_text(f"open({str(trap)!r}, 'w').close()\n", encoding="utf-8")
+    classes = ("AutoConfig", "AutoModelForAudioClassification", "AutoFeatureExtractor")
+    classifiers.change_config(own, auto_map=dict.fromkeys(classes, "own_model.Own"))
+
+    assert load_checkpoint(f"hf:{own}").score(spoken()).shape == (6, 4)
+    assert not trap.exists()
     classifiers.change_config(
         own, model_type="own", auto_map={"AutoConfig": "own_model.Own"}, architectures=["Own"]
     )
