@@ -14,7 +14,8 @@ from mersa.config import make_config
 from mersa.corpora.catalogue import prepare
 from mersa.encoders.cache import FeatureCache
 from mersa.evaluation import score_cell
-from mersa.experiment import evaluate, train
+from mersa.experiment import train
+from mersa.held_out import evaluate
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("table", type=Path, help="CSV, TSV, JSON lines or Parquet")

@@ -30,7 +30,7 @@ FLOORS = [
     ["encoders.layout", "encoders.huggingface", "encoders.hub", "encoders.layers"],
     ["encoders.tunable", "encoders.finetune"],
     ["encoders.lengths", "encoders.text", "encoders.masked", "encoders.speech", "encoders.onnx"],
-    ["encoders.budget", "encoders.cache", "encoders.projected"],
+    ["encoders.budget", "encoders.cache", "encoders.projected", "encoders.classifier"],
     # The paper's networks, the settings that choose among them, and what the paper prints.
     ["packed", "networks", "paper_tables", "config", "own", "cutting", "paper", "build"],
     # Frames of a corpus, scores, and the card that tells them.
@@ -58,6 +58,8 @@ FLOORS = [
     # Use.
     ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
+    ["recognize.labelling", "recognize.fusion", "recognize.checkpoints", "recognize.baseline"],
+    ["recognize.publishing"],
     ["recognize.abstaining", "recognize.judging", "recognize.smoothing"],
     ["recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],

@@ -74,7 +74,7 @@ def evaluate(
             f"{folder} MANIFEST"
         )
     manifest = read_manifest(manifest_path or stored)
-    _check_columns(by, manifest)
+    check_columns(by, manifest)
     columns = tuple(dict.fromkeys((*SUBGROUP_COLUMNS, *by)))
     by_id = {utterance.id: utterance for utterance in manifest}
     if not set(runs.read_parts(leaves[0])) <= set(by_id):
@@ -111,7 +111,7 @@ def evaluate(
         summary = _keep_pooled(folder, conditions)
     for place in places(folder):
         answered = runs.read_predictions(place).part("test")
-        _tell_more(place, answered, by_id, columns)
+        tell_more(place, answered, by_id, columns)
     return summary
 
 
@@ -208,7 +208,7 @@ def _evaluate_elsewhere(
         "parts": {"test": score(answered)},
     }
     runs.write_predictions(place, answered)
-    _tell_more(place, answered, {one.id: one for one in manifest}, columns)
+    tell_more(place, answered, {one.id: one for one in manifest}, columns)
     write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")
     return metrics
@@ -226,7 +226,12 @@ def _check_unchanged(leaf: Path, manifest: Manifest, path: Path) -> None:
         )
 
 
-def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
+def check_columns(by: Sequence[str], manifest: Manifest) -> None:
+    """Refuse a column of subgroups that no utterance has.
+
+    Raises:
+        ManifestError: If there is one.
+    """
     for column in by:
         if column != LENGTH and not any(one.column(column) for one in manifest):
             filled = [name for name in manifest.columns() if any(u.column(name) for u in manifest)]
@@ -236,7 +241,7 @@ def _check_columns(by: Sequence[str], manifest: Manifest) -> None:
             )
 
 
-def _tell_more(
+def tell_more(
     place: Path,
     answered: Predictions,
     by_id: Mapping[str, Utterance],

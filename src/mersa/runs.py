@@ -5,6 +5,9 @@
     metrics.json                                               last: without it, unfinished
     figures/  subgroups.json                                   more, once the test part is read
 
+The answers of published checkpoints stand in such a folder too (`mersa.recognize.baseline`): it has
+`checkpoint.json` in place of settings, encoders and weights.
+
 A run of several folds or seeds holds such folders (`fold-1/ ...`, `seed-0/ ...`) and pooled scores
 above them. Nothing is a pickle.
 """
@@ -32,6 +35,9 @@ from mersa.evaluation import Predictions
 from mersa.files import is_in_a_file, one_process, write_json, write_text, write_whole
 from mersa.manifest import read_table, write_table
 
+CHECKPOINT = "checkpoint.json"
+"""What names published checkpoints, in place of the settings of a training."""
+
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
 _STATES = (STATE, REFIT_STATE)
@@ -57,6 +63,7 @@ _NEEDED = (  # what a finished leaf cannot do without
     "predictions.csv",
     "metrics.json",
 )
+_NEEDED_OF_ANSWERS = ("parts.csv", "labels.json", "predictions.csv", "metrics.json")
 _POOLED = (
     "predictions.csv",
     "metrics.json",
@@ -73,7 +80,7 @@ def members(folder: Path) -> list[Path]:
     Raises:
         RunError: If the folder is no run folder.
     """
-    if (folder / "config.toml").is_file():
+    if (folder / "config.toml").is_file() or (folder / CHECKPOINT).is_file():
         return [folder]
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; name a run folder that mersa train made")
@@ -273,6 +280,7 @@ def read_predictions(folder: Path) -> Predictions:
     try:
         rows = read_table(path)
         probabilities = np.array([[float(row[label]) for label in labels] for row in rows])
+        probabilities = probabilities.reshape(len(rows), len(labels))  # a published run has no rows
         _check_probabilities(rows, probabilities)
         return Predictions(
             tuple(row["id"] for row in rows),
@@ -423,7 +431,11 @@ def _leaves(folder: Path) -> list[Path]:
 
 def _lacking(folder: Path) -> list[str]:
     """Return the files that a finished run, or one above its folds and seeds, would have here."""
-    needed = _NEEDED if (folder / "config.toml").is_file() else ("metrics.json",)
+    needed: Sequence[str] = ("metrics.json",)
+    if (folder / CHECKPOINT).is_file():
+        needed = _NEEDED_OF_ANSWERS
+    elif (folder / "config.toml").is_file():
+        needed = _NEEDED
     return [name for name in needed if not (folder / name).is_file()]
 
 

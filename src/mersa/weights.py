@@ -105,13 +105,17 @@ def bundled(leaf: Path, modality: str) -> Path | None:
     return None
 
 
-def bundle(folder: Path, *, progress: Progress | None = None) -> None:
+def bundle(folder: Path, *, progress: Progress | None = None) -> list[str]:
     """Copy the encoders into a run, so that it works offline on another machine.
 
     What all folds and seeds share is copied once, above them.
+
+    Returns:
+        The folders that were copied to now.
     """
     progress = progress or Silent()
     loaded = [load_run(leaf) for leaf in members(folder)]
+    copied = []
     for modality in ("text", "audio"):
         encoders = {run.folder: run.text if modality == "text" else run.audio for run in loaded}
         shared = len({one.fingerprint for one in encoders.values() if one}) == 1
@@ -123,8 +127,10 @@ def bundle(folder: Path, *, progress: Progress | None = None) -> None:
             shutil.rmtree(partial, ignore_errors=True)
             encoder.save(partial)
             partial.rename(inside)
+            copied.append(str(inside))
             progress.say(f"copied {encoder.name} to {inside}")
     progress.say(f"{folder} is whole")
+    return copied
 
 
 def save_encoder(folder: Path, modality: str, encoder: Encoder, *, whole: bool) -> None:

@@ -39,6 +39,7 @@ for _verb in (
     serve.serve,
     demo.demo,
     use.bundle,
+    use.push,
 ):
     app.command()(_verb)
 

@@ -34,6 +34,24 @@ Protocol = Annotated[
         "improvised, paper, column:NAME or file:PATH."
     ),
 ]
+CheckpointLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="With hf:... the labels to answer with, as iemocap-4 or own words with commas; "
+        "default: all that its checkpoints share.",
+    ),
+]
+CheckpointMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", help="With hf:... what labels of a checkpoint mean, as LABEL_0=anger,joy=happy."
+    ),
+]
+CheckpointWeight = Annotated[
+    float | None,
+    typer.Option("--weight", help="With hf:AUDIO+TEXT the weight of the sound, 0 to 1."),
+]
 
 
 def is_first() -> bool:
@@ -75,6 +93,11 @@ def feature_cache(folder: Path | None) -> Any:
             f"{place} is or lies below a file, but the cache is a folder; choose another --cache"
         )
     return FeatureCache(place)
+
+
+def mapping_of(words: Sequence[str] | None) -> dict[str, str]:
+    """Read what `--map` gives, several pairs in one word or not."""
+    return pairs([pair for one in words or [] for pair in one.split(",")], "--map")
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:

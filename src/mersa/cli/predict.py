@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mersa.cli.options import Device, Quiet, progress_bars
+from mersa.cli.options import (
+    CheckpointLabels,
+    CheckpointMap,
+    CheckpointWeight,
+    Device,
+    Json,
+    Quiet,
+    mapping_of,
+    print_json,
+    progress_bars,
+)
 from mersa.errors import MersaError
 
 if TYPE_CHECKING:
@@ -16,7 +26,13 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, one published on the Hugging Face Hub, or classifiers of others "
+            "there: hf:AUDIO, hf:+TEXT or hf:AUDIO+TEXT."
+        ),
+    ],
     path: Annotated[
         list[str] | None,
         typer.Argument(
@@ -81,7 +97,11 @@ def predict(
     again: Annotated[
         bool, typer.Option("--again", help="Judge anew what --out already holds.")
     ] = False,
+    labels: CheckpointLabels = None,
+    mapping: CheckpointMap = None,
+    weight: CheckpointWeight = None,
     device: Device = "auto",
+    as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Tell the emotions of recordings, short or long.
@@ -107,6 +127,8 @@ def predict(
     segmentation, turns = _segmentation(segments, assignments or [], channels)
     form = form or _format_of(out)
     _check_format(form, len(recordings) if names else 0, out)
+    if as_json and out is None and form != "jsonl":
+        raise ConfigError(f"--json and --format {form} both say what is printed; give one of them")
     read = [*map(Path, names), words, turns, *(one.path for one in recordings)]
     _check_file(out, [one for one in read if one is not None], again=again)
 
@@ -114,9 +136,17 @@ def predict(
     from mersa.recognize.recognizer import Recognizer
     from mersa.recognize.transcribe import FasterWhisper
 
-    recognizer = Recognizer.from_pretrained(model, device=device)
+    meant: dict[str, Any] = {
+        "labels": labels,
+        "mapping": mapping_of(mapping),
+        "weight": weight,
+    }
+    recognizer = Recognizer.from_pretrained(model, device=device, **meant)
     if abstain is not None:
         recognizer.limit(abstain)  # what does not go with the model is told once
+    if not quiet:
+        for line in recognizer.told():
+            sys.stderr.write(f"{line}\n")
     transcriber = None
     if transcribe is not None:
         transcriber = FasterWhisper(transcribe, language=language, device=device)
@@ -126,13 +156,27 @@ def predict(
         "segments": str(turns) if turns else segmentation.model_dump(),
         "words": [text, words and str(words), transcribe, language],
     } | ({} if abstain is None else {"abstain": abstain})
-    sink = _Sink(form, out, recognizer, facts, again=again)
+    facts |= {name: value for name, value in meant.items() if value not in (None, {})}
+    sink = _Sink(form, out, recognizer, facts, again=again, held=as_json)
     left = sink.left(recordings)
     if len(left) < len(recordings) and not quiet:
         done = len(recordings) - len(left)
         sys.stderr.write(f"{done} of {len(recordings)} were judged before; --again judges anew\n")
     failures = _judge(recognizer, left, options, sink, quiet)
     sink.finish()
+    if as_json:
+        answers = {"out": str(out)} if out else {"answers": sink.held}
+        print_json(
+            {
+                "model": model,
+                "labels": list(recognizer.labels.labels),
+                "told": recognizer.told(),
+                "judged": len(left) - len(failures),
+                "judged_before": len(recordings) - len(left),
+                "failed": failures,
+                **answers,
+            }
+        )
     if failures and len(recordings) == 1:
         raise typer.Exit(2)
     if failures:
@@ -185,8 +229,11 @@ class _Sink:
         facts: dict[str, Any],
         *,
         again: bool,
+        held: bool = False,
     ) -> None:
         from mersa.recognize.outputs import AnswerFolder
+
+        self.held: list[dict[str, Any]] | None = [] if held and out is None else None
 
         self._form, self._out = form, out
         self._labels = recognizer.labels.labels
@@ -204,6 +251,9 @@ class _Sink:
 
         if self._folder:
             self._folder.write(recording, answer)
+            return
+        if self.held is not None:
+            self.held.append({"audio": recording.name} | answer.as_dict())
             return
         answers = [(recording.name, answer)]
         if self._form == "csv":

@@ -7,6 +7,9 @@ import typer
 
 from mersa.cli.options import (
     Cache,
+    CheckpointLabels,
+    CheckpointMap,
+    CheckpointWeight,
     ConfigFile,
     Device,
     Devices,
@@ -15,6 +18,7 @@ from mersa.cli.options import (
     Quiet,
     ShowSettings,
     feature_cache,
+    mapping_of,
     print_json,
     progress_bars,
 )
@@ -106,7 +110,9 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[
+        str, typer.Argument(help="A run folder, or published checkpoints: hf:AUDIO+TEXT.")
+    ],
     manifest: Annotated[
         Path | None, typer.Argument(help="Another corpus, or the run's at another place.")
     ] = None,
@@ -124,6 +130,17 @@ def evaluate(
             "and with those of other utterances; encodes the test part's words five times more."
         ),
     ] = True,
+    labels: CheckpointLabels = None,
+    mapping: CheckpointMap = None,
+    weight: CheckpointWeight = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(help="With hf:... as of mersa train, or whole: the manifest is all test."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With hf:... a folder for the answers, which compare and report read."),
+    ] = None,
     device: Device = "auto",
     cache: Cache = None,
     as_json: Json = False,
@@ -132,25 +149,33 @@ def evaluate(
     """Score a run on its test part, or on another corpus.
 
     Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Scores by subgroup
-    and pictures of calibration and confusion are written into the run.
+    and pictures of calibration and confusion are written into the run. Published checkpoints
+    (hf:...) are a baseline from outside: of two the weight is fitted on the validation part, unless
+    --weight gives it.
     """
-    from mersa.held_out import evaluate as run_evaluation
-    from mersa.pooling import places
     from mersa.runs import read_json
     from mersa.subgroups import Subgroup, to_text
 
     columns = [column.strip() for column in by.split(",") if column.strip()]
+    given = {"labels": labels, "mapping": mapping_of(mapping), "weight": weight}
     with progress_bars(quiet) as progress:
-        metrics = run_evaluation(
-            run,
-            cache=feature_cache(cache),
-            manifest_path=manifest,
-            by=columns,
-            robustness=robustness,
-            device=device,
-            progress=progress,
-        )
-    answered = [run / metrics["place"]] if "place" in metrics else places(run)
+        if run.startswith("hf:") or (Path(run) / "checkpoint.json").is_file():
+            metrics = _score_checkpoint(
+                run, manifest, given, protocol, columns, out, device, cache, progress
+            )
+            answered = [out] if out else []
+        else:
+            metrics = _score_run(
+                run,
+                manifest,
+                {**given, "out": out, "protocol": protocol},
+                columns,
+                robustness,
+                device,
+                cache,
+                progress,
+            )
+            answered = _answered(Path(run), metrics)
     groups = {
         str(place): [
             one
@@ -163,12 +188,87 @@ def evaluate(
     if as_json:
         print_json(metrics | ({"subgroups": groups} if columns else {}))
         return
-    _print_scores(run, metrics, "test")
+    _print_scores(out or run, metrics, "test")
     if robustness and "robustness" in metrics:
         _print_robustness(metrics["robustness"])
     for place, held in groups.items():
         typer.echo(f"\n{place} by {', '.join(columns)}")
         typer.echo(to_text([Subgroup(**one) for one in held]), nl=False)
+
+
+def _score_run(
+    run: str,
+    manifest: Path | None,
+    given: dict[str, Any],
+    columns: list[str],
+    robustness: bool,
+    device: str,
+    cache: Path | None,
+    progress: Any,
+) -> dict[str, Any]:
+    from mersa.errors import ConfigError
+    from mersa.held_out import evaluate as run_evaluation
+
+    for option, value in given.items():
+        if value not in (None, {}):
+            raise ConfigError(
+                f"--{option.replace('mapping', 'map')} goes with hf:... alone, since {run} has its "
+                "own; leave it out"
+            )
+    return run_evaluation(
+        Path(run),
+        cache=feature_cache(cache),
+        manifest_path=manifest,
+        by=columns,
+        robustness=robustness,
+        device=device,
+        progress=progress,
+    )
+
+
+def _answered(run: Path, metrics: dict[str, Any]) -> list[Path]:
+    """Return the folders that hold the answers of an evaluation."""
+    from mersa.pooling import places
+
+    return [run / metrics["place"]] if "place" in metrics else places(run)
+
+
+def _score_checkpoint(
+    name: str,
+    manifest: Path | None,
+    given: dict[str, Any],
+    protocol: str | None,
+    columns: list[str],
+    out: Path | None,
+    device: str,
+    cache: Path | None,
+    progress: Any,
+) -> dict[str, Any]:
+    from mersa import build
+    from mersa.errors import ConfigError
+    from mersa.recognize.baseline import evaluate_checkpoint
+    from mersa.recognize.checkpoints import PREFIX, load_checkpoint
+
+    if manifest is None:
+        raise ConfigError(f"no manifest was given; name the corpus: mersa evaluate {name} MANIFEST")
+    if columns and out is None:
+        raise ConfigError("--by is written into the folder of the answers; name it with --out")
+    scorer = load_checkpoint(name, **given, device=build.device(device))
+    for line in scorer.told():
+        progress.say(line)
+    metrics = evaluate_checkpoint(
+        scorer,
+        manifest,
+        cache=feature_cache(cache),
+        protocol=protocol or "auto",
+        fit=given["weight"] is None and name.startswith(PREFIX),
+        by=columns,
+        out=out,
+        progress=progress,
+    )
+    if metrics["fusion"] and metrics["fusion"]["fitted"]:
+        progress.say(f"weight of the sound, fitted on validation: {scorer.weight:.2f}")
+    return metrics
 
 
 def compare(
@@ -241,7 +341,7 @@ def _print_robustness(rows: list[dict[str, Any]]) -> None:
     typer.echo("\n" + "\n".join(aligned(table)))
 
 
-def _print_scores(folder: Path, metrics: dict[str, Any], part: str) -> None:
+def _print_scores(folder: Path | str, metrics: dict[str, Any], part: str) -> None:
     from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 
     scores = metrics["parts"][part]

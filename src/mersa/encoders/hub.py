@@ -6,10 +6,11 @@ day.
 """
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -51,7 +52,7 @@ _SUBFOLDERS = ["*/*"]  # other formats of the same weights
 _PATIENCE_S = 15
 
 # The base error of the HTTP client; which client it is depends on the version of huggingface_hub.
-_HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
+HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +94,21 @@ def commit_of(folder: Path) -> str | None:
     return folder.name if folder.parent.name == "snapshots" else None
 
 
+def readme_of(name: str, folder: Path) -> str:
+    """Return the README.md of a model, empty where it has none or no network is there.
+
+    Args:
+        name: A folder, or an id on the Hub.
+        folder: What `resolve` gave for it.
+    """
+    path = folder / "README.md"
+    commit = commit_of(folder)
+    if not path.is_file() and commit is not None:
+        with quiet(), suppress(HTTP_ERROR, HfHubHTTPError, OSError):
+            path = Path(hf_hub_download(ALIASES.get(name, name), "README.md", revision=commit))
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def _cached(repository: str, revision: str) -> Path | None:
     """Return the folder in the cache if it is complete, without the network."""
     try:
@@ -128,7 +144,7 @@ def _fetched(name: str, repository: str, revision: str) -> Path:
             f"encoder {name!r} is neither a folder nor a public model of the Hugging Face Hub; "
             "check the spelling, log in with 'hf auth login' if it is private, or give a folder"
         ) from None
-    except (_HTTP_ERROR, OSError) as error:
+    except (HTTP_ERROR, OSError) as error:
         reason = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
         raise EncoderError(
             f"encoder {name!r} is not in the local cache and cannot be fetched from the Hugging "

@@ -71,16 +71,24 @@ def dtype_of(precision: str) -> torch.dtype:
 
 
 def load_model(
-    folder: Path, *, dtype: torch.dtype = torch.float32
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    kind: Any = AutoModel,
+    extras: Mapping[str, str] = HARMLESS_EXTRAS,
+    gaps: Mapping[str, str] = HARMLESS_GAPS,
 ) -> tuple[PreTrainedModel, frozenset[str]]:
-    """Load the encoder of a folder, frozen and in eval mode, every weight accounted for.
+    """Load the model of a folder, frozen and in eval mode, every weight accounted for.
 
     Args:
         folder: In the Hugging Face layout.
         dtype: What the weights become and the model computes in.
+        kind: The class of transformers that chooses the model's own; by default its bare encoder.
+        extras: Weights that the checkpoint may hold beside the model's own, as `HARMLESS_EXTRAS`.
+        gaps: Weights that it may lack, as `HARMLESS_GAPS`.
 
     Returns:
-        The model, and the names of the weights that `HARMLESS_GAPS` let it go without.
+        The model, and the names of the weights that `gaps` let it go without.
 
     Raises:
         EncoderError: If weights are missing, left over or of another shape.
@@ -89,7 +97,7 @@ def load_model(
     # Weights that the checkpoint lacks are drawn, which must not move the caller's random state.
     with quiet(), torch.random.fork_rng(devices=[]):
         try:
-            model, report = AutoModel.from_pretrained(
+            model, report = kind.from_pretrained(
                 folder,
                 dtype=dtype,
                 local_files_only=True,
@@ -101,7 +109,7 @@ def load_model(
                 f"the weights in {str(folder)!r} cannot be loaded ({first_line(error)}); "
                 "fetch the model again"
             ) from None
-    _check_report(folder, report)
+    _check_report(folder, report, extras, gaps)
     model.requires_grad_(False)
     return model.eval(), frozenset(report["missing_keys"])
 
@@ -143,7 +151,9 @@ def quiet() -> Iterator[None]:
         hub_logging.set_verbosity(levels[1])
 
 
-def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
+def _check_report(
+    folder: Path, report: Mapping[str, Any], extras: Mapping[str, str], gaps: Mapping[str, str]
+) -> None:
     wrong = sorted(
         f"{name} is {tuple(seen)} instead of {tuple(expected)}"
         for name, seen, expected in report["mismatched_keys"]
@@ -154,8 +164,8 @@ def _check_report(folder: Path, report: Mapping[str, Any]) -> None:
             f"for ({_first(wrong)}); use the config.json that belongs to the weights"
         )
     for kind, keys, harmless in (
-        ("missing", report["missing_keys"], HARMLESS_GAPS),
-        ("left over", report["unexpected_keys"], HARMLESS_EXTRAS),
+        ("missing", report["missing_keys"], gaps),
+        ("left over", report["unexpected_keys"], extras),
     ):
         others = sorted(
             key for key in keys if not any(re.search(pattern, key) for pattern in harmless)

@@ -286,12 +286,20 @@ class TextEncoder:
     def load(self) -> tuple[PreTrainedModel, frozenset[str]]:
         """Load the model anew, on the encoder's device; as `huggingface.load_model`."""
         model, self._lacking = load_model(self.folder, dtype=self._dtype)
+        self.check_vocabulary(model)
+        return model.to(self.device), self._lacking  # type: ignore[arg-type]
+
+    def check_vocabulary(self, model: PreTrainedModel) -> None:
+        """See that a model knows every token of the tokenizer.
+
+        Raises:
+            EncoderError: If it knows fewer.
+        """
         if len(self._tokenizer) > model.config.vocab_size:
             raise EncoderError(
                 f"the tokenizer in {str(self.folder)!r} has {len(self._tokenizer)} tokens, but "
                 f"the model knows {model.config.vocab_size}; save the model's own tokenizer there"
             )
-        return model.to(self.device), self._lacking  # type: ignore[arg-type]
 
     @cached_property
     def _tokenizer(self) -> PreTrainedTokenizerBase:

@@ -1,7 +1,7 @@
 """A model of emotions that answers for one recording at a time, short or long."""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,12 +9,15 @@ import numpy.typing as npt
 
 from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source
+from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
-from mersa.errors import AudioError, ConfigError, EncoderError, first_line
+from mersa.errors import AudioError, ConfigError, RunError
 from mersa.recognize.abstaining import Limit, limit_for, withheld
+from mersa.recognize.checkpoints import CheckpointScorer, is_checkpoint, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
+from mersa.recognize.publishing import fetch, push
 from mersa.recognize.scoring import RunScorer, Scorer
 from mersa.recognize.segments import LONGEST_S, Piece, cut, has_speech
 from mersa.recognize.settings import Segmentation, as_segmentation
@@ -34,29 +37,58 @@ class Recognizer:
 
     Args:
         scorer: The model; see `from_pretrained` for a trained run.
+        origin: The run folder that it comes from; None for none.
     """
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Scorer, *, origin: Path | None = None) -> None:
         self._scorer = scorer
+        self._origin = origin
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> Self:
-        """Load a run folder, or a run published on the Hugging Face Hub.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str = "auto",
+        labels: str | None = None,
+        mapping: Mapping[str, str] | None = None,
+        weight: float | None = None,
+    ) -> Self:
+        """Load a run folder, a run published on the Hugging Face Hub, or published checkpoints.
+
+        Args:
+            name: A folder, an id on the Hub (`me/my-emotions`, or with `@` and a revision), or
+                `hf:AUDIO`, `hf:+TEXT` or `hf:AUDIO+TEXT` with classifiers that others published.
+            device: `auto`, `cpu` or `cuda[:n]`.
+            labels: With `hf:`, a label set or words with commas between them.
+            mapping: With `hf:`, what labels of a checkpoint mean, as `{"LABEL_0": "anger"}`.
+            weight: With `hf:AUDIO+TEXT`, the weight of the sound; .5 where it is not given.
 
         Raises:
-            ConfigError: If there is no such device.
+            ConfigError: If there is no such device, or labels, mapping or weight do not fit.
             EncoderError: If there is no such run, or an encoder's weights are not those that it was
                 trained with.
             RunError: If the run is unfinished, or its labels or weights do not fit.
         """
         device = build.device(device)
+        if is_checkpoint(name):
+            found = load_checkpoint(
+                name, labels=labels, mapping=mapping, weight=weight, device=device
+            )
+            found.load()  # so that broken weights are told once, and not of each recording
+            return cls(found, origin=Path(name))
+        if labels is not None or mapping or weight is not None:
+            raise ConfigError(
+                f"{name} is a run, which has its labels; give labels, mapping and weight with "
+                "hf:... alone"
+            )
         folder = Path(name)
         if not folder.exists():
-            folder = _fetch(str(name))
+            folder = fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
         members = [load_run(leaf, device=device) for leaf in leaves]
-        return cls(RunScorer(members, device=device))
+        return cls(RunScorer(members, device=device), origin=folder)
 
     @property
     def scorer(self) -> Scorer:
@@ -78,6 +110,79 @@ class Recognizer:
     def modalities(self) -> tuple[str, ...]:
         """What it reads: `text`, `audio` or both."""
         return self._scorer.modalities
+
+    def told(self) -> list[str]:
+        """Return what must be known of the model beside its labels, one sentence each.
+
+        Of published checkpoints that is what their own labels count as, and the weight of two.
+        """
+        if not isinstance(self._scorer, CheckpointScorer):
+            return []
+        weight = self._scorer.weight
+        fused = [f"weight of the sound {weight:g}, of the words {1 - weight:g}"]
+        return self._scorer.told() + (fused if len(self._scorer.halves) == 2 else [])
+
+    @property
+    def card(self) -> str:
+        """Markdown that tells what the model is, what it was scored on, and its limits.
+
+        It is empty for a model that comes from no folder.
+        """
+        written = self._origin / "README.md" if self._origin else None
+        if written and written.is_file():
+            return written.read_text(encoding="utf-8")
+        if isinstance(self._scorer, CheckpointScorer):
+            return checkpoint_card(self._scorer.facts())
+        return ""
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str | None = None,
+        language: Sequence[str] | None = None,
+        datasets: Sequence[str] = (),
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Publish a bundled run on the Hugging Face Hub; `from_pretrained(repo_id)` then loads it.
+
+        Args:
+            repo_id: As `me/my-emotions`; made if it is not there.
+            license: Identifier of the licence, as the Hub lists them; the corpus and the encoders
+                bind it.
+            language: Codes, as `["en"]`; by default those of the manifest, where it is there.
+            datasets: Ids of the corpora on the Hub.
+            private: Whether a repository that is made here is seen by its owner alone.
+            token: By default the one of `hf auth login`.
+            revision: A branch that is there; by default `main`.
+            commit_message: By default the name of the run.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            RunError: If the model is no run, the run is not bundled or has no licence, or it cannot
+                be put there.
+        """
+        if self._origin is None or not isinstance(self._scorer, RunScorer):
+            raise RunError(
+                "only a run that mersa train made can be published; published checkpoints are on "
+                "the Hugging Face Hub already"
+            )
+        return push(
+            self._origin,
+            repo_id,
+            licence=license,
+            languages=language,
+            datasets=datasets,
+            private=private,
+            token=token,
+            revision=revision,
+            message=commit_message,
+        )
 
     def predict(
         self,
@@ -302,16 +407,3 @@ def _texts_of(words: Words | None, transcriber: Transcriber | None) -> TextsOf:
 
 def _heard(texts_of: TextsOf) -> Words | None:
     return texts_of.words() if isinstance(texts_of, Hearing) else None
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise EncoderError(
-            f"{name!r} is no run folder here and could not be fetched from the Hugging Face Hub "
-            f"({first_line(error)}); name a folder that mersa train made"
-        ) from None

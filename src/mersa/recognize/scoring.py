@@ -105,7 +105,7 @@ class RunScorer:
         frames: dict[str, tuple[Tensor, ...]] = {}
         answers = []
         for run in self._members:
-            text, audio = _frames(run.text, texts, frames), _frames(run.audio, sounds, frames)
+            text, audio = encoded(run.text, texts, frames), encoded(run.audio, sounds, frames)
             features = FeatureSet(ids, text, audio, unknown)
             answers.append(answer(run, features, device=self._device))
         mean: Probabilities = np.mean(answers, axis=0)
@@ -119,22 +119,28 @@ class RunScorer:
         return self._curve
 
 
-def _frames(
+def encoded(
     encoder: Encoder | None,
     contents: Sequence[str | None] | Sequence[FloatArray | None],
     known: dict[str, tuple[Tensor, ...]],
 ) -> tuple[Tensor, ...]:
-    """Encode what is there; `known` keeps the frames of each encoder by its fingerprint."""
+    """Return frames of what is there, and one zero frame for each None.
+
+    Args:
+        encoder: None: nothing is read.
+        contents: Texts or waveforms.
+        known: Keeps the frames of each encoder by its fingerprint.
+    """
     if encoder is None:
         return (torch.from_numpy(missing(1)),) * len(contents)
     if encoder.fingerprint not in known:
         absent = torch.from_numpy(missing(encoder.width * encoder.num_layers))
-        encoded = [absent] * len(contents)
+        found = [absent] * len(contents)
         items = [_item(row, one) for row, one in enumerate(contents) if one is not None]
         for batch, frames in Batches(encoder, items):
             for item, one in zip(batch, frames, strict=True):
-                encoded[int(item.key)] = torch.from_numpy(one)
-        known[encoder.fingerprint] = tuple(encoded)
+                found[int(item.key)] = torch.from_numpy(one)
+        known[encoder.fingerprint] = tuple(found)
     return known[encoder.fingerprint]
 
 
