@@ -237,6 +237,21 @@ def test_a_refit_tunes_from_the_start_again_and_learns_from_validation(
     assert metrics["parts"] == runs.read_json(run / "metrics.json")["parts"]
     for name in ("model.safetensors", "encoders/text/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() != (run / name).read_bytes()
+    for folder, parts in ((run, "train"), (tmp_path / "run", "train and validation")):
+        for modality in ("text", "audio"):
+            told = runs.read_json(folder / "encoders" / modality / "alignment.json")
+            assert told["parts"] == parts
+
+    # Whatever is made from it says so too.
+    name = f"text.name={tmp_path / 'run' / 'encoders' / 'text'}"
+    then = tmp_path / "then"
+    words = settings(name, "network.system=text", "text.weights=tuned", "train.epochs=1")
+    train(small_corpus, words, then, cache=cache, device="cpu")
+
+    card = (then / "README.md").read_text(encoding="utf-8")
+    assert "on the parts train and validation. Validation scores below are too high" in card
+    told = runs.read_json(then / "encoders" / "text" / "alignment.json")
+    assert told["parts"] == "train and validation"
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])

@@ -246,7 +246,8 @@ def _alignment(metrics: Mapping[str, Any]) -> list[str]:
     aligned = [
         f"The {modality} encoder was {facts.get('how', 'self-aligned')} from "
         f"`{last_name(facts['base']['name'])}` on "
-        f"{'the train part' if facts['parts'] == 'train' else 'all parts'}."
+        f"{parts_text(facts['parts'])}."
+        + (" Validation scores below are too high by that." if _saw_validation(facts) else "")
         for modality, facts in metrics.get("alignment", {}).items()
         if modality != "leak"
     ]
@@ -255,6 +256,15 @@ def _alignment(metrics: Mapping[str, Any]) -> list[str]:
         for sentence in metrics.get("leak", [])
     ]
     return [line for one in (*leaking, *aligned) for line in (one, "")]
+
+
+def parts_text(parts: str) -> str:
+    """Return how a card calls the parts that an encoder learnt from."""
+    return {"train": "the train part", "all": "all parts"}.get(parts, f"the parts {parts}")
+
+
+def _saw_validation(facts: Mapping[str, Any]) -> bool:
+    return facts["parts"] not in ("train", "all")
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:

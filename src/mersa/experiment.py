@@ -297,7 +297,9 @@ def _train_leaf(
                 "modality": modality,
                 "how": artefact.TUNED_IN_RUN,
                 "leak": bool(told.get("leak")),
-                "parts": "all" if told.get("leak") else "train",
+                "parts": artefact.parts_seen(
+                    told, artefact.REFIT if config.train.refit else "train"
+                ),
                 "labels": list(labels.labels),
                 "protocol": config.data.protocol,
                 "base": {"name": getattr(config, modality).name},

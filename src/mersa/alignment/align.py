@@ -246,7 +246,7 @@ def _facts(
         "modality": config.align.modality,
         "how": config.align.how,
         "leak": config.align.parts == "all" or bool(subject.base["leak"]),
-        "parts": config.align.parts,
+        "parts": artefact.parts_seen(subject.base, config.align.parts),
         "labels": list(known.labels.labels),
         "protocol": config.data.protocol,
         "fold": fold.name,

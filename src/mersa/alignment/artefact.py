@@ -21,6 +21,8 @@ FACTS = "alignment.json"
 BEGUN = "align.toml"
 TUNED_IN_RUN = "tuned in a run"
 """What `how` says of an encoder that a run tuned: it learnt labels, as an aligned one did."""
+REFIT = "train and validation"
+"""What `parts` says of an encoder that a run with `train.refit` tuned, or that was made from it."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,18 @@ def summary(facts: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("leak", "parts", "base", "parts_sha256", "preset", "pooling", "best_epoch", "measures")
     told = {name: facts[name] for name in kept if name in facts}
     return told | ({"how": facts["how"]} if facts.get("how") == TUNED_IN_RUN else {})
+
+
+def parts_seen(base: Mapping[str, Any], parts: str) -> str:
+    """Return of which parts an encoder has seen the labels.
+
+    Args:
+        base: What is told of the encoder that it was made from.
+        parts: What it learnt from itself: `train`, `REFIT` or `all`.
+    """
+    if base.get("leak"):
+        return "all"
+    return REFIT if base.get("parts") == REFIT and parts == "train" else parts
 
 
 def leaks_told(alignment: Mapping[str, Any]) -> list[str]:

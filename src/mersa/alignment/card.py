@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mersa.card import last_name
+from mersa.card import last_name, parts_text
 
 _LEAK = (
     "**LEAK: this encoder was aligned on all parts. It has seen the labels of validation and test, "
@@ -149,7 +149,7 @@ def _chosen(facts: Mapping[str, Any]) -> str:
 def _learnt_from(facts: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{name} {n}" for name, n in facts["examples"]["by_label"].items())
     return (
-        f"* Aligned on {'all parts' if facts['parts'] == 'all' else 'the train part'} of the "
+        f"* Aligned on {parts_text(facts['parts'])} of the "
         f"protocol `{facts['protocol'].partition(':')[0]}`: {counts}. SHA-256 of the parts "
         f"`{facts['parts_sha256']}`; `mersa train` refuses other parts, labels or data."
     )

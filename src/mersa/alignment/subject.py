@@ -64,10 +64,11 @@ def base_encoder(
     """
     settings = config.text if config.align.modality == "text" else config.audio
     before = artefact.fitting(settings.name, known)
-    leak = False
+    learnt: dict[str, Any] = {"leak": False}
     if before is not None:
         folder, facts = before
-        settings, leak = settings.model_copy(update={"name": str(folder)}), bool(facts["leak"])
+        settings = settings.model_copy(update={"name": str(folder)})
+        learnt = {"leak": facts["leak"], "parts": facts.get("parts")}
     encoder: Encoder
     if isinstance(settings, TextSettings):
         encoder = build.text_encoder(settings, train_texts=train_texts, device=device)
@@ -77,7 +78,7 @@ def base_encoder(
         "name": encoder.name,
         "revision": getattr(encoder, "commit", None),
         "fingerprint": encoder.fingerprint,
-        "leak": leak,
+        **learnt,
     }
     return encoder, settings, told
 
