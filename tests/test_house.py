@@ -41,6 +41,8 @@ FLOORS = [
     ["alignment.sampling", "alignment.embedding", "alignment.geometry", "alignment.space"],
     ["alignment.pooled", "alignment.project", "alignment.fit", "alignment.folder"],
     ["alignment.align"],
+    # Where somebody speaks, in training clips as in long recordings.
+    ["recognize.settings", "recognize.activity", "margins"],
     # A training and what it leaves behind.
     ["training", "runs", "weights", "encoding", "pooling", "experiment"],
     ["contrasts", "comparison", "robustness", "held_out", "attention"],
@@ -55,7 +57,7 @@ FLOORS = [
     ["reproduce.loss_figure"],
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
-    ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
+    ["recognize.prediction", "recognize.stream"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
     ["recognize.abstaining", "recognize.judging", "recognize.smoothing"],
     ["recognize.recognizer"],
