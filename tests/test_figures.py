@@ -9,7 +9,15 @@ import pytest
 
 from mersa.errors import RunError
 from mersa.evaluation import CALIBRATION_BINS, Predictions, score
-from mersa.figures import confusion, draw_confusion, draw_reliability, reliability
+from mersa.figures import (
+    confusion,
+    coverage,
+    draw_confusion,
+    draw_coverage,
+    draw_reliability,
+    draw_robustness,
+    reliability,
+)
 
 LABELS = ("anger", "happy", "sad", "neutral")
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +39,7 @@ def predictions(seed=0, num=300, among=range(4)):
     )
 
 
-@pytest.mark.parametrize("write", [reliability, confusion])
+@pytest.mark.parametrize("write", [reliability, confusion, coverage])
 def test_a_picture_is_a_whole_png_of_greys(write, tmp_path):
     path = tmp_path / "figures" / "picture.png"
 
@@ -45,7 +53,7 @@ def test_a_picture_is_a_whole_png_of_greys(write, tmp_path):
     assert np.ptp(pixels, axis=2).max() < 0.01
 
 
-@pytest.mark.parametrize("write", [reliability, confusion])
+@pytest.mark.parametrize("write", [reliability, confusion, coverage])
 def test_the_same_answers_give_the_same_bytes(write, tmp_path):
     for name in ("one.png", "two.png"):
         write(predictions(), tmp_path / name)
@@ -137,7 +145,7 @@ def test_writing_on_dark_cells_is_white():
     assert {color for share, color in shares if share < 0.54} == {"black"}
 
 
-@pytest.mark.parametrize("write", [reliability, confusion])
+@pytest.mark.parametrize("write", [reliability, confusion, coverage])
 def test_no_answers_give_no_picture(write, tmp_path):
     with pytest.raises(
         RunError, match="no answers to draw; read the test part with: mersa evaluat"
@@ -145,7 +153,7 @@ def test_no_answers_give_no_picture(write, tmp_path):
         write(predictions().rows([]), tmp_path / "picture.png")
 
 
-@pytest.mark.parametrize("write", [reliability, confusion])
+@pytest.mark.parametrize("write", [reliability, confusion, coverage])
 @pytest.mark.parametrize(("name", "seen"), [("picture.pdf", r"\.pdf"), ("picture", "nothing")])
 def test_other_formats_are_refused(write, name, seen, tmp_path):
     message = f"ends in {seen}, but pictures are written as .png; name it picture.png"
@@ -173,3 +181,41 @@ def test_drawing_leaves_the_backend_alone():
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert said.stdout.strip() == "False"
+
+
+def test_lines_of_coverage_are_the_errors_of_the_surest_of_each_part():
+    made = predictions()
+    made = replace(made, parts=("validation",) * 100 + ("test",) * 200)
+
+    axes = draw_coverage(made).axes[0]
+
+    for line, part in zip(axes.lines[::2], ("validation", "test"), strict=True):
+        rows = made.part(part)
+        sure = rows.probabilities.max(1)
+        wrong = rows.probabilities.argmax(1) != rows.truth
+        order = sure.argsort()[::-1]
+        risks = [wrong[order[:count]].mean() for count in range(10, len(order) + 1)]
+        assert line.get_ydata() == pytest.approx(risks)
+        assert line.get_xdata() == pytest.approx(np.arange(10, len(order) + 1) / len(order))
+        assert str(line.get_label()).startswith(f"{part} ({len(order)} utterances, area")
+
+
+def test_a_part_that_was_not_read_has_no_line():
+    axes = draw_coverage(predictions()).axes[0]
+
+    assert [str(line.get_label()).split()[0] for line in axes.lines[::2]] == ["test"]
+
+
+def test_conditions_stand_in_order_with_their_intervals():
+    bounds = {"balanced_accuracy": [0.4, 0.7]}
+    first = {"condition": "words and sound", "balanced_accuracy": 0.6, "ci95": bounds}
+    few = {
+        "condition": "sound only",
+        "balanced_accuracy": 0.3,
+        "ci95": {"balanced_accuracy": None},
+    }
+
+    axes = draw_robustness([first, few]).axes[0]
+
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["words and sound", "sound only"]
+    assert [list(line.get_xdata()) for line in axes.lines[:3]] == [[0.4, 0.7], [0.6], [0.3]]

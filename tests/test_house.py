@@ -42,6 +42,8 @@ FLOORS = [
     ["alignment.pooled", "alignment.subject", "alignment.project", "alignment.tune"],
     ["alignment.fit", "alignment.folder"],
     ["alignment.align"],
+    # Where somebody speaks, in training clips as in long recordings.
+    ["recognize.settings", "recognize.activity", "margins"],
     # A training and what it leaves behind.
     ["training", "runs", "weights", "encoding", "pooling", "experiment"],
     ["contrasts", "comparison", "robustness", "held_out", "attention"],
@@ -56,7 +58,7 @@ FLOORS = [
     ["reproduce.loss_figure"],
     ["reproduce.survey", "reproduce.work", "reproduce.reproduce"],
     # Use.
-    ["recognize.settings", "recognize.prediction", "recognize.stream", "recognize.activity"],
+    ["recognize.prediction", "recognize.stream"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
     ["recognize.labelling", "recognize.fusion", "recognize.checkpoints", "recognize.baseline"],
     ["recognize.publishing"],

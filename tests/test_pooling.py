@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from mersa import runs
+from mersa.calibration import score_confident
 from mersa.config import Config
 from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score, score_cell
-from mersa.pooling import places, summarise, test_answers
+from mersa.pooling import places, summarise, test_answers, validation_answers
 
 test_answers.__test__ = False  # a function of the package, and no test
 
@@ -79,7 +80,8 @@ def test_the_test_part_of_folds_is_pooled_and_each_id_stands_once(tmp_path):
     assert len(set(pooled.ids)) == len(pooled.ids) == 9 + 14 + 22
     test = metrics["parts"]["test"]
     alone = [one["parts"]["test"]["macro_f1"] for one in several]
-    assert test == score(pooled) | {"mean_of_folds": test["mean_of_folds"]}
+    expected = score_confident(pooled, None) | {"mean_of_folds": test["mean_of_folds"]}
+    assert test == expected
     assert test["mean_of_folds"]["macro_f1"] == pytest.approx(np.mean(alone))
     assert test["macro_f1"] != pytest.approx(np.mean(alone), abs=1e-6)
     assert metrics == runs.read_json(tmp_path / "metrics.json")
@@ -153,6 +155,21 @@ def test_one_fold_has_no_deviation(tmp_path):
     leaf(tmp_path / "fold-1", tested=range(9))
 
     assert set(summarise(tmp_path)["parts"]["validation"]["sd"].values()) == {0.0}
+
+
+def test_validation_answers_are_the_mean_of_those_that_have_not_learnt_from_them(tmp_path):
+    several = folds(tmp_path)
+    leaves = runs.members(tmp_path)
+    validated = [runs.read_predictions(one).part("validation") for one in leaves]
+
+    answered = validation_answers(leaves)
+
+    assert len(several) == len(leaves) == 3
+    assert set(answered.ids) == {id_ for one in validated for id_ in one.ids}
+    assert len(set(answered.ids)) == len(answered.ids)
+    for row, id_ in enumerate(answered.ids):
+        own = [one.probabilities[one.ids.index(id_)] for one in validated if id_ in one.ids]
+        assert np.allclose(answered.probabilities[row], np.mean(own, axis=0))
 
 
 def test_folds_that_are_not_whole_are_told(tmp_path):

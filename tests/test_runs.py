@@ -335,7 +335,7 @@ def test_the_commit_of_weights_is_recorded(tmp_path):
 def test_a_run_folder_holds_no_pickle(toy_run):
     kinds = {path.suffix for path in toy_run.rglob("*") if path.is_file()}
 
-    assert kinds == {".toml", ".csv", ".json", ".safetensors", ".md", ".txt"}
+    assert kinds == {".toml", ".csv", ".json", ".safetensors", ".md", ".txt", ".png"}
 
 
 @pytest.mark.parametrize("value", ["-5", "7", "nan", "inf", "0.9"])

@@ -26,6 +26,7 @@ from mersa.errors import ConfigError
 from mersa.evaluation import predictions_of
 from mersa.folds import Fold, leaks
 from mersa.manifest import Utterance, read_manifest
+from mersa.margins import margins_of
 from mersa.networks import num_trainable
 from mersa.paper import ROWS, find_row, row_changes
 from mersa.pooling import summarise
@@ -290,6 +291,8 @@ def _train_leaf(
     if not first:
         return
     trainable = num_trainable(network)
+    sound = audio_items(seen.manifest, seen.part("train")) if config.uses_audio else {}
+    margins = margins_of(sound)
     if isinstance(network, TunedNetwork):
         for modality, encoder in network.encoders():
             told = facts["alignment"].get(modality, {})
@@ -335,6 +338,7 @@ def _train_leaf(
         "counts": dict(Counter(seen.fold.parts.values())),
         **facts,
         **({"calibration": asdict(calibration)} if calibration else {}),
+        **({"margins": asdict(margins)} if margins else {}),
         "files_sha256": weights.seals(leaf),
         "parts": {"validation": score_confident(answered, raw if calibration else None)},
     }

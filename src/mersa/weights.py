@@ -53,6 +53,7 @@ class Run:
         audio: Encoder of sound, or None if it reads none.
         network: In eval mode, on the device.
         temperature: What its logits are divided by; None if it was trained without one.
+        pad_s: Seconds of sound around the speech of its training clips; None if not known.
     """
 
     folder: Path
@@ -62,6 +63,7 @@ class Run:
     audio: Encoder | None
     network: nn.Module
     temperature: float | None = None
+    pad_s: float | None = None
 
 
 def load_run(folder: Path, *, device: str = "cpu") -> Run:
@@ -74,7 +76,8 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     check_finished(folder)
     config = load_config(folder)
     labels = load_labels(folder)
-    scored = read_json(folder / "metrics.json").get("labels")
+    metrics = read_json(folder / "metrics.json")
+    scored = metrics.get("labels")
     if scored != list(labels.labels):
         raise RunError(
             f"{folder / 'labels.json'} lists {', '.join(labels.labels)}, but the run was scored on "
@@ -86,7 +89,8 @@ def load_run(folder: Path, *, device: str = "cpu") -> Run:
     _load_weights(folder / "model.safetensors", network)
     _check_seals(folder)
     temperature = read_temperature(folder)
-    return Run(folder, config, labels, text, audio, network.to(device).eval(), temperature)
+    pad_s = metrics.get("margins", {}).get("pad_s")
+    return Run(folder, config, labels, text, audio, network.to(device).eval(), temperature, pad_s)
 
 
 def answer(run: Run, features: FeatureSet, *, device: torch.device) -> Array:

@@ -352,12 +352,10 @@ def _print_scores(folder: Path | str, metrics: dict[str, Any], part: str) -> Non
             f"  {score_title(name):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
-    before = (
-        f"without temperature: {score_cell(scores, 'ece_without_temperature')}"
-        if "ece_without_temperature" in scores
-        else "no temperature"
-    )
-    typer.echo(f"  {'calibration error':18} {score_cell(scores, 'ece'):30} ({before})")
+    line = f"  {'calibration error':18} {score_cell(scores, 'ece'):30}"
+    if "ece_without_temperature" in scores:
+        line += f" (without temperature: {score_cell(scores, 'ece_without_temperature')})"
+    typer.echo(line.rstrip())
     if "mean_of_folds" in scores:
         means = (
             f"{score_title(name)} {score_cell(scores['mean_of_folds'], name)}"

@@ -43,6 +43,7 @@ class Recognizer:
     def __init__(self, scorer: Scorer, *, origin: Path | None = None) -> None:
         self._scorer = scorer
         self._origin = origin
+        self._pad_s: float | None = getattr(scorer, "pad_s", None)
 
     @classmethod
     def from_pretrained(
@@ -247,7 +248,7 @@ class Recognizer:
         on_seconds: OnSeconds | None,
     ) -> Prediction:
         _check_kinds(text, sampling_rate)
-        segmentation = as_segmentation(segmentation)
+        segmentation = self._padded(as_segmentation(segmentation))
         known = _known_words(text, words)
         if audio is None:
             if segmentation.by == "words":
@@ -265,6 +266,13 @@ class Recognizer:
                 by = "words" if known and "audio" not in self.modalities else "speech"
                 segmentation = segmentation.model_copy(update={"by": by})
             return self._long(stream, known, transcriber, segmentation, on_seconds)
+
+    def _padded(self, segmentation: Segmentation) -> Segmentation:
+        """Keep as much sound around speech as the training clips have, unless the caller says."""
+        if self._pad_s is None or "pad_s" in segmentation.speech.model_fields_set:
+            return segmentation
+        speech = segmentation.speech.model_copy(update={"pad_s": self._pad_s})
+        return segmentation.model_copy(update={"speech": speech})
 
     def _short(
         self,
@@ -316,7 +324,7 @@ class Recognizer:
         if by == "windows":
             segments = overlay(segments, segmentation.windows.step_s, words or _heard(texts_of))
         segments = smooth(sorted(segments, key=order), segmentation.smoothing)
-        note = "" if segments or by != "speech" else NO_SPEECH
+        note = "" if by != "speech" else _kept(self._pad_s, segmentation) if segments else NO_SPEECH
         has_sound = stream is not None
         return self._answer(segments, by, words, transcriber, has_sound=has_sound, note=note)
 
@@ -386,6 +394,13 @@ def _all_of(stream: Stream) -> FloatArray:
             "cut it into utterances, or choose other segments (words then need times)"
         )
     return waveform
+
+
+def _kept(pad_s: float | None, segmentation: Segmentation) -> str:
+    """Tell that the sound around speech follows the training clips, where it does."""
+    if pad_s is None or segmentation.speech.pad_s != pad_s:
+        return ""
+    return f"{pad_s:.2f} s of sound are kept around speech, as the training clips have"
 
 
 def _by_cues(segmentation: Segmentation, words: Words | None) -> Segmentation:

@@ -96,6 +96,12 @@ class RunScorer:
         first = self._members[0]
         return tuple(name for name, one in (("text", first.text), ("audio", first.audio)) if one)
 
+    @property
+    def pad_s(self) -> float | None:
+        """Seconds of sound around the speech of the training clips, the mean of the members."""
+        known = [run.pad_s for run in self._members if run.pad_s is not None]
+        return float(np.mean(known)) if known else None
+
     def score(self, utterances: Sequence[Spoken]) -> Probabilities:
         """Return probabilities, (N, C); see the protocol. What members share is encoded once."""
         texts = [one.text.strip() or None for one in utterances]

@@ -37,8 +37,8 @@ class SpeechSettings(Settings):
     )
     pad_s: Seconds = Field(
         0.5,
-        description="sound kept on both sides of a stretch, at most half of a pause; ours, "
-        "silero-vad has 0.03",
+        description="sound kept on both sides of a stretch, at most half of a pause; where it is "
+        "not given, what the model's training clips have, if that is known; silero-vad has 0.03",
     )
 
     @model_validator(mode="after")
