@@ -2,8 +2,10 @@
 
 Clients ask one after the other, each at once again when it has its answer, with recordings of 1 to
 20 s that are made of the clips of a manifest. Before and after, as many processes as the server has
-judge the same files by `Recognizer.predict`. By default the model is a small one trained here on
-the toy corpus, whose speech is synthetic.
+judge the same files by `Recognizer.predict`. Rates are told by the wall's clock, which other work
+on the machine moves, and by the processor's: seconds of sound for a second of all processes of the
+server, decoding and HTTP among them, beside a second of those that judge without one. By default
+the model is a small one trained here on the toy corpus, whose speech is synthetic.
 
 python benchmarks/serve.py [--quick] [--clients 64] [--seconds 60] [--workers 1] [--model RUN]
     [--manifest FILE]
@@ -40,7 +42,7 @@ def main() -> None:
         before = _in_process(model, files, asked.workers, seconds / 2, asked.threads)
         loaded = _served(model, files, asked.workers, clients, seconds, asked.threads)
         after = _in_process(model, files, asked.workers, seconds / 2, asked.threads)
-    alone = (before + after) / 2
+    alone = (before[0] + after[0]) / 2, (before[1] + after[1]) / 2
     latency = {f"p{share}": float(np.percentile(loaded.latencies, share)) for share in (50, 95, 99)}
     finish(
         "serve",
@@ -48,7 +50,11 @@ def main() -> None:
             ("answers", f"{len(loaded.latencies)}, {loaded.num_errors} others"),
             (
                 "seconds of sound a second",
-                f"{loaded.rate:.1f}, in process {before:.1f}, {after:.1f}",
+                f"{loaded.rate:.1f}, in process {before[0]:.1f}, {after[0]:.1f}",
+            ),
+            (
+                "for a second of a processor",
+                f"{loaded.rate_by_processor:.1f}, in process {before[1]:.1f}, {after[1]:.1f}",
             ),
             ("latency", ", ".join(f"{name} {one:.2f} s" for name, one in latency.items())),
             ("memory of all processes", " ".join(f"{one:.0f}" for one in loaded.megabytes) + " MB"),
@@ -64,8 +70,9 @@ def main() -> None:
         },
         seconds={"asked for": seconds, **latency},
         ratios={
-            "rate beside in process": loaded.rate / alone,
-            "in process, after beside before": after / before,
+            "rate beside in process": loaded.rate / alone[0],
+            "rate beside in process, processor": loaded.rate_by_processor / alone[1],
+            "in process, after beside before": after[0] / before[0],
             "memory, last quarter beside the second": loaded.megabytes[3] / loaded.megabytes[1],
         },
         threads=asked.threads,
@@ -79,6 +86,7 @@ class Load:
         latencies: Seconds of each answer.
         num_errors: Requests that were answered otherwise, or not at all.
         rate: Seconds of sound that were judged in a second.
+        rate_by_processor: The same in a second of a processor, of all processes of the server.
         megabytes: Largest resident memory of the server's processes in each quarter of the time.
     """
 
@@ -86,6 +94,7 @@ class Load:
         self.latencies: list[float] = []
         self.num_errors = 0
         self.rate = 0.0
+        self.rate_by_processor = 0.0
         self.megabytes = [0.0] * 4
 
 
@@ -112,7 +121,7 @@ async def _load(address: str, files: list[Path], clients: int, seconds: float, p
     load, heard = Load(), 0.0
     host, _, port = address.rpartition(":")
     numbers = itertools.count()
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), _processor_s(pid)
 
     async def client() -> None:
         nonlocal heard
@@ -142,16 +151,19 @@ async def _load(address: str, files: list[Path], clients: int, seconds: float, p
     )
     load.num_errors += sum(isinstance(one, BaseException) for one in outcomes)
     load.rate = heard / (time.perf_counter() - start)
+    load.rate_by_processor = heard / (_processor_s(pid) - processor)
     return load
 
 
-def _in_process(model: str, files: list[Path], workers: int, seconds: float, threads: int) -> float:
-    """Return the seconds of sound that processes judge in a second without a server."""
+def _in_process(
+    model: str, files: list[Path], workers: int, seconds: float, threads: int
+) -> tuple[float, float]:
+    """Return the seconds of sound that processes judge in a second, and in one of a processor."""
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(workers, _begin, (model, threads)) as pool:
         pool.map(_judge, [(files, 1.0)] * workers, chunksize=1)
         told = pool.map(_judge, [(files, seconds)] * workers, chunksize=1)
-    return sum(told)
+    return sum(one for one, _ in told), sum(one for _, one in told) / workers
 
 
 def _begin(model: str, threads: int) -> None:
@@ -162,15 +174,16 @@ def _begin(model: str, threads: int) -> None:
     _recognizer = Recognizer.from_pretrained(model, device="cpu")
 
 
-def _judge(asked: tuple[list[Path], float]) -> float:
+def _judge(asked: tuple[list[Path], float]) -> tuple[float, float]:
     files, seconds = asked
-    start, heard = time.perf_counter(), 0.0
+    start, processor, heard = time.perf_counter(), time.process_time(), 0.0
     for path in itertools.cycle(files):
         _recognizer.predict(path)
         heard += sf.info(path).duration
         if time.perf_counter() > start + seconds:
             break
-    return heard / (time.perf_counter() - start)
+    passed, used = time.perf_counter() - start, time.process_time() - processor
+    return heard / passed, heard / used
 
 
 def _request(path: Path) -> bytes:
@@ -207,11 +220,19 @@ def _recordings(folder: Path, manifest: Path) -> list[Path]:
 
 def _megabytes(pid: int) -> float:
     """Return the resident memory of a process and those that it began (Linux)."""
-    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1])]
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            pages.append(int(Path(f"/proc/{child}/statm").read_text().split()[1]))
-    return sum(pages) * 4096 / MEGABYTE
+    pages = (int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _tree(pid))
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+
+
+def _processor_s(pid: int) -> float:
+    """Return the processor time of a process and those that it began (Linux)."""
+    stats = (Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split() for one in _tree(pid))
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def _tree(pid: int) -> list[int]:
+    paths = Path(f"/proc/{pid}/task").glob("*/children")
+    return [pid, *(int(child) for path in paths for child in path.read_text().split())]
 
 
 def _environment(threads: int) -> dict[str, str]:
