@@ -62,6 +62,23 @@ def test_sigterm_finishes_what_runs_refuses_the_rest_and_leaves_nothing(start, h
     assert server.log.read_text() == ""
 
 
+def test_a_second_signal_ends_what_runs(start, hard):
+    with start() as server, ThreadPoolExecutor(1) as threads:
+        pids = server.pids()
+        running = threads.submit(ask, server, hard)
+        time.sleep(1.0)
+
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(httpx.TransportError):
+            running.result(WAIT_S)
+        assert server.process.wait(WAIT_S) == 0
+    until(lambda: not any(is_there(pid) for pid in pids))
+    assert server.left() == []
+
+
 @pytest.mark.parametrize("kind", ["judging", "measuring"])
 def test_a_killed_process_is_replaced_and_nobody_notices(start, clips, small_run, kind):
     recognizer = Recognizer.from_pretrained(small_run, device="cpu")

@@ -180,7 +180,9 @@ class _Protocol(H11Protocol):
 
 
 def _config(app: FastAPI, limits: Limits) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # Others warn of every request that is none, and the parser of forms cites it.
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     protocol = type("Protocol", (_Protocol,), {"head_s": limits.head_s})
     return uvicorn.Config(
         app,
