@@ -11,8 +11,8 @@ import soundfile as sf
 
 from mersa import Recognizer
 from mersa.demo.card import read_card
-from mersa.demo.judge import LocalJudge
 from mersa.demo.limits import Limits
+from mersa.demo.local import LocalJudge
 from mersa.demo.open import launch_page, uploads_removed
 from mersa.demo.page import make_page
 from mersa.demo.texts import CAUTION

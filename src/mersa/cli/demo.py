@@ -40,8 +40,8 @@ def demo(
         raise ConfigError("--language goes with --transcribe, which is not given; leave it out")
 
     from mersa.demo.card import read_card
-    from mersa.demo.judge import LocalJudge
     from mersa.demo.limits import Limits
+    from mersa.demo.local import LocalJudge
     from mersa.demo.open import launch_page, uploads_removed
     from mersa.demo.page import make_page
     from mersa.recognize.recognizer import Recognizer

@@ -10,7 +10,6 @@ from mersa.demo.limits import Limits as PageLimits
 from mersa.demo.open import mount_page, uploads_removed
 from mersa.demo.page import make_page
 from mersa.errors import ConfigError
-from mersa.recognize.judging import OnSeconds
 from mersa.recognize.prediction import Prediction
 from mersa.serve.app import Extend
 from mersa.serve.gate import PAGE
@@ -20,6 +19,8 @@ from mersa.serve.service import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from mersa.recognize.judging import OnSeconds
 
 _KEPT_S = 300
 
@@ -61,7 +62,7 @@ class ServedJudge:
         self.at_once = service.limits.requests
 
     async def predict(
-        self, audio: Path | None, on_seconds: OnSeconds, **options: Any
+        self, audio: Path | None, on_seconds: "OnSeconds", **options: Any
     ) -> Prediction:
         """Judge one recording in its turn; see `mersa.demo.judge.Judge`."""
         try:
