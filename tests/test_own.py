@@ -96,7 +96,7 @@ class Asking(Steps):
 
 
 class Net(nn.Module):
-    """Sums frames; its last linear layer is not its head."""
+    """Takes the mean of the real frames; its last linear layer is not its head."""
 
     def __init__(self, text_width, audio_width, num_labels, *, settings):
         super().__init__()
@@ -104,8 +104,12 @@ class Net(nn.Module):
         self.unused = nn.Linear(2, 77)
 
     def forward(self, text, text_mask, audio, audio_mask):
-        words, sound = (text * text_mask[..., None]).sum(1), (audio * audio_mask[..., None]).sum(1)
+        words, sound = mean(text, text_mask), mean(audio, audio_mask)
         return self.head(torch.cat([words, sound], 1))
+
+
+def mean(frames, mask):
+    return (frames * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 class Flat(Net):
@@ -181,7 +185,7 @@ def test_frames_that_break_the_protocol_are_refused(name, says):
 
 
 def test_settings_that_it_would_not_read_are_refused():
-    with pytest.raises(ConfigError, match="audio.peak is 0.5, but theirs:Steps does not read it"):
+    with pytest.raises(ConfigError, match=r"audio.peak is 0\.5, but theirs:Steps does not read it"):
         audio("Steps", peak=0.5)
 
 
@@ -223,5 +227,5 @@ def test_what_is_no_network_is_refused():
 
 
 def test_a_system_that_nobody_knows_is_refused():
-    with pytest.raises(ConfigError, match="network.system is 'mersaa'.*package.module:Name"):
+    with pytest.raises(ConfigError, match=r"network.system is 'mersaa'.*package.module:Name"):
         make_config({"network": {"system": "mersaa"}})

@@ -53,11 +53,11 @@ def demo(
         transcriber = FasterWhisper(transcribe, language=language, device=device)
     limits = Limits(longest_s=longest * 60)
     judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=limits.longest_s)
-    # Ended as by Ctrl-C, so that what was sent is removed then too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with uploads_removed():
         page = make_page(judge, card=read_card(Path(model)), limits=limits)
         url = launch_page(page, host=host, port=port, limits=limits)
         if not quiet:
             typer.echo(f"listening at {url}; stop with Ctrl-C", err=True)
+        # Ended as by Ctrl-C, so that what was sent is removed then too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         page.block_thread()
