@@ -31,6 +31,7 @@ RATIOS = {
     "latency": {"all clips", "the shortest", "the longest"},
     "startup": {"mersa --help"},
     "memory": {"largest"},
+    "serve": {"rate beside in process", "rate beside in process, processor"},
     "long_recordings": {"memory", "time a second of sound"},
 }
 

@@ -60,7 +60,14 @@ FLOORS = [
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
     ["recognize.outputs"],
     # Over HTTP.
-    ["serve.limits", "serve.pool", "serve.measuring", "serve.together", "serve.judging"],
+    [
+        "serve.limits",
+        "serve.queue",
+        "serve.pool",
+        "serve.measuring",
+        "serve.together",
+        "serve.judging",
+    ],
     ["serve.service", "serve.metrics", "serve.answers", "serve.examples", "serve.forms"],
     ["serve.gate", "serve.app", "serve.server"],
     # The web page.

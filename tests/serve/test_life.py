@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from servers import WAIT_S, error_of
+from servers import WAIT_S, error_of, is_there
 
 from mersa.recognize.recognizer import Recognizer
 
@@ -58,8 +58,25 @@ def test_sigterm_finishes_what_runs_refuses_the_rest_and_leaves_nothing(start, h
     assert error_of(refused) == "the server stops; ask again later"
     assert code == 0
     assert server.left() == []
-    assert [pid for pid in pids if _is_there(pid)] == []
+    until(lambda: not any(is_there(pid) for pid in pids))
     assert server.log.read_text() == ""
+
+
+def test_a_second_signal_ends_what_runs(start, hard):
+    with start() as server, ThreadPoolExecutor(1) as threads:
+        pids = server.pids()
+        running = threads.submit(ask, server, hard)
+        time.sleep(1.0)
+
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+
+        with pytest.raises(httpx.TransportError):
+            running.result(WAIT_S)
+        assert server.process.wait(WAIT_S) == 0
+    until(lambda: not any(is_there(pid) for pid in pids))
+    assert server.left() == []
 
 
 @pytest.mark.parametrize("kind", ["judging", "measuring"])
@@ -132,11 +149,3 @@ def _is_whole(server, killed):
     ready = dict(re.findall(r'mersa_processes_ready{pool="(\w+)"} (\S+)', told))
     gone = not set(killed) & set(server.pids())
     return gone and ready == {"judging": "2.0", "measuring": "1.0"}
-
-
-def _is_there(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

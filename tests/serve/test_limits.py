@@ -137,10 +137,10 @@ def test_a_request_that_does_not_begin_is_closed(narrow, begun):
 @pytest.mark.parametrize(
     "head",
     [
-        b"GET /health HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(40_000)) + b"\r\n",
+        b"GET /health HTTP/1.1\r\n" + b"".join(b"A%d: b\r\n" % n for n in range(1_000)),
         b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
     ],
-    ids=["many", "no HTTP"],
+    ids=["without end", "no HTTP"],
 )
 def test_a_head_that_is_too_large_or_no_http_is_refused(narrow, head):
     with closing(_connect(narrow)) as connection:

@@ -3,13 +3,15 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from mersa.errors import ConfigError, RunError
 from mersa.serve.limits import Refused
-from mersa.serve.pool import Job, Pool, Queue, Room
+from mersa.serve.pool import Pool
+from mersa.serve.queue import Job, Queue, Room
 
 WAIT_S = 60
 ROOM = Room(waiting=8, waiting_s=100.0, together=4, together_s=10.0)
@@ -110,6 +112,17 @@ def test_a_process_that_takes_too_long_is_ended(pool):
 
     assert refused.value.status == 504
     assert done(pool, job())[0]["pid"] != pid
+
+
+def test_work_that_hangs_is_tried_once_more_and_then_refused():
+    pool = Pool(Doing, 1, replace(ROOM, patience_s=0.3), name="doing")
+    pool.start()
+
+    with pytest.raises(Refused, match="ended twice"):
+        done(pool, job(sleep_s=600))
+
+    pool.close()
+    assert pool.num_deaths == 2
 
 
 def test_jobs_that_wait_are_taken_together_by_seconds():

@@ -32,29 +32,29 @@ def make_app(
     service: Service,
     facts: Facts,
     *,
+    traffic: Traffic | None = None,
     card: str = "",
     token: str = "",
     extend: Extend | None = None,
 ) -> FastAPI:
-    """Make the app; `app.state.traffic` tells what goes through it.
+    """Make the app.
 
     Args:
         service: Started; what judges.
         facts: What its start told.
+        traffic: Is kept up to date.
         card: The model's card, as Markdown.
         token: Without it nobody gets in; empty: everybody does.
         extend: Adds routes of its own.
     """
     app = FastAPI(title="mersa", version=__version__, description=DESCRIPTION, redoc_url=None)
     metrics = Metrics(service)
-    app.state.traffic = Traffic()
-    app.add_middleware(
-        Gate, traffic=app.state.traffic, limits=service.limits, token=token, metrics=metrics
-    )
+    traffic = traffic or Traffic()
+    app.add_middleware(Gate, traffic=traffic, limits=service.limits, token=token, metrics=metrics)
     for kind in (Refused, MersaError, HTTPException):
         app.add_exception_handler(kind, _refused)
     _add_judging(app, service, facts)
-    _add_state(app, service, facts, card, metrics)
+    _add_state(app, service, facts, card, metrics, traffic)
     if extend:
         extend(app, service, facts, card)
     return app
@@ -96,7 +96,9 @@ def _add_judging(app: FastAPI, service: Service, facts: Facts) -> None:
             return batch_answer(await _while_connected(request, _judge(service, asked)))
 
 
-def _add_state(app: FastAPI, service: Service, facts: Facts, card: str, metrics: Metrics) -> None:
+def _add_state(
+    app: FastAPI, service: Service, facts: Facts, card: str, metrics: Metrics, traffic: Traffic
+) -> None:
     @app.get("/v1/model", response_model=None, **MODEL)
     async def model() -> dict[str, Any]:
         """Tell what the model is."""
@@ -110,7 +112,7 @@ def _add_state(app: FastAPI, service: Service, facts: Facts, card: str, metrics:
     @app.get("/ready", tags=["state"], response_model=None)
     async def ready() -> dict[str, str]:
         """Tell whether a recording would be judged; 503 if not."""
-        if app.state.traffic.is_stopping or not service.is_ready:
+        if traffic.is_stopping or not service.is_ready:
             raise Refused(503, "no process is ready to judge; ask again later", retry=True)
         return {"status": "ready"}
 

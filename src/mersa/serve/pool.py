@@ -12,11 +12,10 @@ import signal
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
@@ -24,16 +23,19 @@ from typing import Any, BinaryIO, Protocol
 
 from mersa.errors import MersaError, RunError
 from mersa.serve.limits import Refused
+from mersa.serve.queue import Job, Options, Queue, Room, late, refuse, stopping
 
 logger = logging.getLogger(__name__)
 
 _AGAIN_S = 1.0
 """Pause before a process is made anew that could not begin."""
 
+_TOLD_PLACES = 6
+"""Innermost calls that a fault is told with."""
+
 _END_S = 5.0
 """How long an idle process has to end."""
 
-Options = Mapping[str, Any]
 Item = tuple[BinaryIO | None, Options]
 
 
@@ -58,142 +60,6 @@ class Fault:
     told: str
 
 
-@dataclass(eq=False)
-class Job:
-    """One piece of work.
-
-    Attributes:
-        handle: Descriptor of its file, closed when its result is there; None if it has no file.
-        options: What else it needs; goes through a pipe.
-        seconds: How much sound it is.
-        deadline: Of `time.monotonic`; later nobody waits for it.
-        result: Is set once.
-        is_again: Whether a process died or was ended while it held this.
-    """
-
-    handle: int | None
-    options: Options
-    seconds: float
-    deadline: float
-    result: "Future[Any]" = field(default_factory=Future)
-    is_again: bool = False
-
-    def __post_init__(self) -> None:
-        if self.handle is not None:
-            handle = self.handle
-            self.result.add_done_callback(lambda _: os.close(handle))
-
-
-@dataclass(frozen=True)
-class Room:
-    """How much may wait, and how much is done together.
-
-    Attributes:
-        waiting: Jobs that wait.
-        waiting_s: Seconds of sound that wait.
-        together: Jobs that one process does at a time.
-        together_s: Seconds of sound that it does at a time; a longer job is done by itself.
-    """
-
-    waiting: int
-    waiting_s: float
-    together: int = 1
-    together_s: float = 0.0
-
-
-class Queue:
-    """Jobs that wait, in order; those nobody waits for any more are dropped."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._jobs: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._is_closed = False
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    @property
-    def seconds(self) -> float:
-        """How much sound waits."""
-        return sum(job.seconds for job in tuple(self._jobs))
-
-    def put(self, job: Job) -> None:
-        """Let a job wait.
-
-        Raises:
-            Refused: If there is no room.
-        """
-        with self._changed:
-            self._drop_late()
-            if self._is_closed:
-                raise _stopping()
-            full = len(self._jobs) >= self._room.waiting
-            if full or (self._jobs and self.seconds + job.seconds > self._room.waiting_s):
-                raise Refused(
-                    503,
-                    f"{len(self._jobs)} recordings of {self.seconds:.0f} s wait already, which is "
-                    "all that the server takes; ask again later",
-                    retry=True,
-                )
-            self._jobs.append(job)
-            self._changed.notify()
-
-    def put_back(self, jobs: Sequence[Job]) -> None:
-        """Let jobs whose process died go first, each by itself: one of them may be to blame."""
-        with self._changed:
-            for job in reversed(jobs):
-                job.is_again = True
-                if self._is_closed:
-                    _refuse(job, _stopping())
-                else:
-                    self._jobs.appendleft(job)
-            self._changed.notify_all()
-
-    def take(self) -> list[Job]:
-        """Wait for jobs and return what is to be done together; nothing once it is closed."""
-        with self._changed:
-            while not self._is_closed:
-                batch = self._next()
-                if batch:
-                    return batch
-                self._changed.wait()
-            return []
-
-    def close(self) -> None:
-        """Refuse what waits, and what comes."""
-        with self._changed:
-            self._is_closed = True
-            for job in self._jobs:
-                _refuse(job, _stopping())
-            self._jobs.clear()
-            self._changed.notify_all()
-
-    def _next(self) -> list[Job]:
-        self._drop_late()
-        batch: list[Job] = []
-        seconds = 0.0
-        while self._jobs and len(batch) < self._room.together:
-            job = self._jobs[0]
-            alone = job.is_again or seconds + job.seconds > self._room.together_s
-            if batch and alone:
-                break
-            self._jobs.popleft()
-            if job.is_again or job.result.set_running_or_notify_cancel():
-                batch.append(job)
-                seconds += job.seconds
-                if job.is_again:
-                    break
-        return batch
-
-    def _drop_late(self) -> None:
-        now = time.monotonic()
-        for job in self._jobs:
-            if job.deadline < now:
-                _refuse(job, _late())
-        self._jobs = deque(job for job in self._jobs if not job.result.done())
-
-
 class Pool:
     """Processes of one kind of work, and the queue before them.
 
@@ -210,6 +76,7 @@ class Pool:
         self._make = make
         self.name = name
         self.queue = Queue(room)
+        self._patience_s = room.patience_s
         self._facts: Future[Any] = Future()
         self._is_closed = threading.Event()
         self._lock = threading.Lock()
@@ -312,8 +179,9 @@ class Pool:
             for job in batch:
                 if job.handle is not None:
                     send_handle(connection, job.handle, process.pid or 0)
-            late = not connection.poll(max(0.0, batch[0].deadline - time.monotonic()))
-            if late:
+            left_s = max(0.0, batch[0].deadline - time.monotonic())
+            is_late = not connection.poll(min(left_s, self._patience_s))
+            if is_late:
                 process.kill()
                 process.join()
             results = connection.recv()
@@ -325,7 +193,7 @@ class Pool:
                 job.result.set_exception(result)
             else:
                 job.result.set_result(result)
-        return not late
+        return not is_late
 
     def _lose(self, process: BaseProcess, batch: list[Job]) -> None:
         process.join(_END_S)
@@ -337,11 +205,11 @@ class Pool:
         again = []
         for job in batch:
             if self._is_closed.is_set():
-                _refuse(job, _stopping())
+                refuse(job, stopping())
             elif job.deadline < now:
-                _refuse(job, _late())
+                refuse(job, late())
             elif job.is_again:
-                _refuse(
+                refuse(
                     job,
                     Refused(
                         503,
@@ -367,19 +235,6 @@ class Pool:
     def _count(self, change: int) -> None:
         with self._lock:
             self._num_ready += change
-
-
-def _refuse(job: Job, refusal: Exception) -> None:
-    if job.is_again or job.result.running() or job.result.set_running_or_notify_cancel():
-        job.result.set_exception(refusal)
-
-
-def _stopping() -> Refused:
-    return Refused(503, "the server stops; ask again later", retry=True)
-
-
-def _late() -> Refused:
-    return Refused(504, "no answer was found in time; ask again later, or send less", retry=True)
 
 
 def _cause(process: BaseProcess) -> str:
@@ -415,6 +270,6 @@ def _main(connection: "Connection[Any, Any]", make: Callable[[], Work]) -> None:
 
 def told(error: Exception) -> Fault:
     """Describe a failure of ours by its kind and its place."""
-    places = traceback.extract_tb(error.__traceback__)
+    places = traceback.extract_tb(error.__traceback__)[-_TOLD_PLACES:]
     lines = [f"{place.filename}:{place.lineno} in {place.name}" for place in places]
     return Fault("\n  ".join([type(error).__name__, *lines]))

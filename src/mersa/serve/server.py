@@ -68,9 +68,12 @@ def serve(
     with _listen(host, port) as listener:
         service = Service(model, device=device, workers=workers, limits=limits)
         facts = service.start()
+        traffic = Traffic()
         try:
-            app = make_app(service, facts, card=_card(model), token=token, extend=extend)
-            server = _Server(_config(app, limits), app.state.traffic, limits.stop_s)
+            app = make_app(
+                service, facts, traffic=traffic, card=_card(model), token=token, extend=extend
+            )
+            server = _Server(_config(app, limits), traffic, limits.stop_s)
             bound = listener.getsockname()
             url = (
                 f"http://[{bound[0]}]:{bound[1]}"
@@ -79,7 +82,8 @@ def serve(
             )
             server.run_on(listener, lambda: on_start(url))
         finally:
-            service.close()
+            # What runs although the time for it is over, or a second signal came, is ended.
+            service.close(at_once=traffic.num_running > 0)
 
 
 def read_token(file: Path | None) -> str:
@@ -176,7 +180,9 @@ class _Protocol(H11Protocol):
 
 
 def _config(app: FastAPI, limits: Limits) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    # Others warn of every request that is none, and the parser of forms cites it.
+    for name in ("uvicorn.error", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     protocol = type("Protocol", (_Protocol,), {"head_s": limits.head_s})
     return uvicorn.Config(
         app,

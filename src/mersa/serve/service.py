@@ -4,14 +4,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mersa.serve.judging import Facts, Judging
 from mersa.serve.limits import Limits, Refused
 from mersa.serve.measuring import Measuring
-from mersa.serve.pool import Fault, Job, Pool, Room
+from mersa.serve.pool import Fault, Pool
+from mersa.serve.queue import Job, Options, Room, late
 
 if TYPE_CHECKING:
     from mersa.recognize.prediction import Prediction
@@ -41,7 +41,7 @@ class Service:
         self.measuring = Pool(
             partial(Measuring, limits.recording_s),
             1,
-            Room(limits.requests, float("inf")),
+            Room(limits.requests, float("inf"), patience_s=_MOST_MEASURED_S),
             name="measuring",
         )
         self.judging = Pool(
@@ -72,9 +72,11 @@ class Service:
             raise TypeError(f"the process that judges told {facts!r}")
         return facts
 
-    def close(self) -> None:
-        """End the processes; what waits is refused."""
+    def close(self, *, at_once: bool = False) -> None:
+        """End the processes; what waits is refused, and `at_once` what is being judged, too."""
         for pool in (self.measuring, self.judging):
+            if at_once:
+                pool.kill()
             pool.close()
 
     async def predict(self, audio: BinaryIO | None = None, **options: Any) -> "Prediction":
@@ -92,29 +94,26 @@ class Service:
         deadline = time.monotonic() + self.limits.answer_s
         seconds = 0.0
         if audio is not None:
-            soon = min(deadline, time.monotonic() + _MOST_MEASURED_S)
-            seconds = await _ask(self.measuring, audio, {}, 0.0, soon)
+            seconds = await _ask(self.measuring, audio, {}, 0.0, deadline)
         prediction: Prediction = await _ask(self.judging, audio, options, seconds, deadline)
         self.seconds_judged += seconds
         return prediction
 
 
 async def _ask(
-    pool: Pool, audio: BinaryIO | None, options: Mapping[str, Any], seconds: float, deadline: float
+    pool: Pool, audio: BinaryIO | None, options: Options, seconds: float, deadline: float
 ) -> Any:
     handle = None
     if audio is not None:
-        audio.flush()  # what was held in memory goes to its file
-        handle = os.dup(audio.fileno())
+        handle = os.dup(audio.fileno())  # what was held in memory goes to a file
+        audio.flush()
     job = Job(handle, options, seconds, deadline)
     try:
         pool.queue.put(job)
         async with asyncio.timeout(deadline - time.monotonic() + 1.0):
             result = await asyncio.wrap_future(job.result)
     except TimeoutError:
-        raise Refused(
-            504, "no answer was found in time; ask again later, or send less", retry=True
-        ) from None
+        raise late() from None
     finally:
         job.result.cancel()
     if isinstance(result, Fault):
