@@ -104,6 +104,13 @@ def test_the_timeline_shades_by_probability_and_outlines_the_label():
     assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == list(LABELS)
 
 
+def test_without_an_outline_the_emotions_stand_alone():
+    figure = draw_timeline(None, [segment(0, 1), segment(2, 4, "sad")], LABELS)
+
+    assert len(figure.axes) == 1
+    assert figure.axes[0].get_xlim() == (0, 4)
+
+
 def test_each_channel_has_a_lane():
     envelope = Envelope(4.0, np.zeros(2), np.zeros(2))
     both = [segment(0, 2, channel=0), segment(0, 2, "sad", channel=1)]

@@ -93,15 +93,30 @@ def test_a_full_folder_takes_no_more(tmp_path):
         raise AssertionError("let through")
 
     room = Room(app, folder=tmp_path, limits=Limits(held_mb=0.001))
-    transport = httpx.ASGITransport(room)
 
+    answer = upload(room)
+
+    assert answer.status_code == 503
+
+
+def test_a_file_that_comes_slowly_is_refused(tmp_path):
+    async def app(scope, receive, send):
+        await asyncio.sleep(60)
+
+    room = Room(app, folder=tmp_path, limits=Limits(upload_s=0.01))
+
+    answer = upload(room)
+
+    assert answer.status_code == 408
+
+
+def upload(app):
     async def ask():
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.post("/ui/gradio_api/upload")
 
-    answer = asyncio.run(ask())
-
-    assert answer.status_code == 503
+    return asyncio.run(ask())
 
 
 def send(page, recording):

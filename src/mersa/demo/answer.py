@@ -57,8 +57,8 @@ def percent(share: float) -> str:
 
 
 def timeline(prediction: Prediction, envelope: Envelope | None, labels: Sequence[str]) -> str:
-    """Show every emotion over time as HTML, or say why not."""
-    if envelope is None or not prediction.segments:
+    """Show every emotion over time as HTML, or say why not; without an outline those alone."""
+    if not (prediction.segments and prediction.segments[-1].end_s):
         return "<p>No timeline: there is no sound that was judged.</p>"
     says = ", ".join(
         f"{clock(one.start_s)} to {clock(one.end_s)} {one.label}"

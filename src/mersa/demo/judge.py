@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mersa.demo.envelope import Envelope
 from mersa.recognize.prediction import Prediction
 
 if TYPE_CHECKING:  # a server shows the page without loading torch
@@ -45,6 +46,10 @@ class Judge(Protocol):
         Raises:
             MersaError: If it cannot be judged.
         """
+        ...
+
+    def outline(self, audio: Path) -> Envelope | None:
+        """Give the outline of a recording that it has judged; None where none is to be drawn."""
         ...
 
     def attention(self, prediction: Prediction, audio: Path | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from mersa.attention import attend, fused_part
 from mersa.audio import FloatArray, read_audio
 from mersa.demo.answer import figure, percent
-from mersa.demo.envelope import read_envelope
+from mersa.demo.envelope import Envelope, read_envelope
 from mersa.demo.texts import ATTENTION
 from mersa.recognize.judging import OnSeconds
 from mersa.recognize.prediction import Prediction
@@ -56,6 +56,10 @@ class LocalJudge:
             on_seconds=on_seconds,
             **options,
         )
+
+    def outline(self, audio: Path) -> Envelope:
+        """Give the outline of a recording; see the protocol."""
+        return read_envelope(audio, longest_s=self._longest_s)
 
     def attention(self, prediction: Prediction, audio: Path | None) -> str:
         """Show the attention over words; see the protocol."""

@@ -32,9 +32,9 @@ def page() -> Iterator[Extend]:
 
         def extend(app: "FastAPI", service: Service, facts: Facts, card: str) -> None:
             limits = PageLimits(
-                longest_s=service.limits.recording_s,
                 largest_mb=service.limits.upload_mb,
                 held_mb=service.limits.held_mb,
+                upload_s=service.limits.upload_s,
                 text_chars=service.limits.text_chars,
                 waiting=service.limits.requests,
                 kept_s=_KEPT_S,
@@ -72,6 +72,9 @@ class ServedJudge:
                 return await self._service.predict(file, **options)
         except Refused as error:
             raise ConfigError(str(error)) from None
+
+    def outline(self, audio: Path) -> None:
+        """Draw none, since the process that receives decodes no sound."""
 
     def attention(self, prediction: Prediction, audio: Path | None) -> str:
         """Say that there is none here; see `mersa.demo.judge.Judge`."""
