@@ -79,7 +79,7 @@ FLOORS = [
     ["serve.gate", "serve.app", "serve.server"],
     # The web page.
     ["demo.texts", "demo.look", "demo.limits", "demo.card", "demo.envelope", "demo.timeline"],
-    ["demo.answer", "demo.judge", "demo.page", "demo.open", "serve.page"],
+    ["demo.answer", "demo.judge", "demo.local", "demo.page", "demo.open", "serve.page"],
     ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
     ["cli.predict", "cli.demo", "cli.serve", "cli.use", "cli.app"],
 ]
@@ -92,7 +92,7 @@ MODULES = sorted(
 )
 
 LIGHT = ["mersa", *(f"mersa.{name}" for name in ("cli", "errors", "manifest", "files", "tables"))]
-LIGHT += ["mersa.corpora.catalogue", "mersa.paper_tables"]
+LIGHT += ["mersa.corpora.catalogue", "mersa.paper_tables", "mersa.serve.page"]
 LIGHT += [
     f"mersa.corpora.{name}" for name in ("toy", "table", "place", "iemocap", "ravdess", "meld")
 ]

@@ -10,9 +10,6 @@ from mersa.cli.options import Device, Quiet
 
 def demo(
     model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen at; the default is this machine's own alone.")
-    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 7860,
     transcribe: Annotated[
         str | None,
@@ -27,7 +24,10 @@ def demo(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Open a web page for one recording at a time; nothing that is sent is kept."""
+    """Open a web page for one recording at a time; nothing that is sent is kept.
+
+    It can be reached from this machine alone; for others there is mersa serve --ui, with a token.
+    """
     import signal
     from importlib.util import find_spec
 
@@ -40,8 +40,7 @@ def demo(
         raise ConfigError("--language goes with --transcribe, which is not given; leave it out")
 
     from mersa.demo.card import read_card
-    from mersa.demo.judge import LocalJudge
-    from mersa.demo.limits import Limits
+    from mersa.demo.local import LocalJudge
     from mersa.demo.open import launch_page, uploads_removed
     from mersa.demo.page import make_page
     from mersa.recognize.recognizer import Recognizer
@@ -51,13 +50,12 @@ def demo(
     transcriber = None
     if transcribe is not None:
         transcriber = FasterWhisper(transcribe, language=language, device=device)
-    limits = Limits(longest_s=longest * 60)
-    judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=limits.longest_s)
-    # Ended as by Ctrl-C, so that what was sent is removed then too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=longest * 60)
     with uploads_removed():
-        page = make_page(judge, card=read_card(Path(model)), limits=limits)
-        url = launch_page(page, host=host, port=port, limits=limits)
+        page = make_page(judge, card=read_card(Path(model)))
+        url = launch_page(page, port=port)
         if not quiet:
             typer.echo(f"listening at {url}; stop with Ctrl-C", err=True)
+        # Ended as by Ctrl-C, so that what was sent is removed then too.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         page.block_thread()

@@ -1,19 +1,14 @@
-"""An answer as the page shows it: words, table, picture, attention, files."""
+"""An answer as the page shows it: words, table, picture, files."""
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from mersa.attention import attend, fused_part
-from mersa.audio import FloatArray
 from mersa.demo.envelope import Envelope
-from mersa.demo.texts import ATTENTION
 from mersa.demo.timeline import draw_timeline
 from mersa.recognize.formats import FORMATS, to_csv
 from mersa.recognize.prediction import Prediction, Segment
-from mersa.recognize.recognizer import Recognizer
-from mersa.recognize.scoring import RunScorer
-from mersa.report.pictures import as_data_uri, draw_attention
+from mersa.report.pictures import as_data_uri
 
 DOWNLOADS = ("jsonl", "csv", "srt", "vtt", "audacity")
 """Formats that the page offers, as `mersa predict --format` names them."""
@@ -62,8 +57,8 @@ def percent(share: float) -> str:
 
 
 def timeline(prediction: Prediction, envelope: Envelope | None, labels: Sequence[str]) -> str:
-    """Show every emotion over time as HTML, or say why not."""
-    if envelope is None or not prediction.segments:
+    """Show every emotion over time as HTML, or say why not; without an outline those alone."""
+    if not (prediction.segments and prediction.segments[-1].end_s):
         return "<p>No timeline: there is no sound that was judged.</p>"
     says = ", ".join(
         f"{clock(one.start_s)} to {clock(one.end_s)} {one.label}"
@@ -71,43 +66,10 @@ def timeline(prediction: Prediction, envelope: Envelope | None, labels: Sequence
     )
     says += ", and so on" if len(prediction.segments) > 20 else ""
     drawn = as_data_uri(draw_timeline(envelope, prediction.segments, labels))
-    return _figure(
+    return figure(
         drawn,
         f"Emotions over time: {says}",
         "The stronger the shade, the more probable in this stretch; outlined: its emotion.",
-    )
-
-
-def attention(recognizer: Recognizer, prediction: Prediction, waveform: FloatArray | None) -> str:
-    """Show the attention over words as HTML, or say why there is none.
-
-    Args:
-        recognizer: What answered.
-        prediction: Its answer.
-        waveform: The recording, mono float32 at 16 kHz; None if there is no sound.
-    """
-    scorer = recognizer.scorer
-    run = scorer.members[0] if isinstance(scorer, RunScorer) else None
-    if run is None or fused_part(run.network) is None:
-        return "<p>Not shown: this model has no attention over words and sound together.</p>"
-    if prediction.segmentation != "whole" or not prediction.segments:
-        return "<p>Not shown: the recording was not judged as a whole.</p>"
-    if not prediction.segments[0].text:
-        return "<p>Not shown: the words are not known.</p>"
-    shares = attend(run, prediction.segments[0].text, waveform).as_dict()
-    largest = max(shares["traced_words"]) or 1.0
-    words = " ".join(
-        f'<span style="--share:{share / largest:.3f}" title="{share:.3f}">{escape(word)}</span>'
-        for word, share in zip(shares["words"], shares["traced_words"], strict=True)
-    )
-    num = len(scorer.members) if isinstance(scorer, RunScorer) else 1
-    first = f" Of the first of {num} networks that answer together." if num > 1 else ""
-    on_words, on_sound = sum(shares["traced_words"]), sum(shares["traced_sound"])
-    picture = as_data_uri(draw_attention(shares, title="Attention over words and sound"))
-    return (
-        f'<p class="words">{words}</p><p>Share of the words {percent(on_words)}, of the sound '
-        f"{percent(on_sound)}. {escape(ATTENTION)}{first}</p>"
-        + _figure(picture, "Attention over words and sound", "")
     )
 
 
@@ -145,7 +107,14 @@ def _row(segment: Segment) -> str:
     return "".join(f"<td>{escape(cell)}</td>" for cell in cells)
 
 
-def _figure(source: str, says: str, below: str) -> str:
+def figure(source: str, says: str, below: str) -> str:
+    """Show a picture as HTML.
+
+    Args:
+        source: Its address.
+        says: What it shows, for who cannot see it.
+        below: What stands under it; empty: nothing.
+    """
     caption = f"<figcaption>{escape(below)}</figcaption>" if below else ""
     return (
         f'<figure><div class="wide"><img alt="{escape(says)}" src="{source}"></div>'

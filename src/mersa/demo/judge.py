@@ -1,16 +1,13 @@
-"""What answers for the page: a model in this process, or whatever else keeps the protocol."""
+"""What answers for the page, whatever it is made of."""
 
-import asyncio
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mersa.audio import read_audio
-from mersa.demo import answer
-from mersa.demo.envelope import read_envelope
-from mersa.recognize.judging import OnSeconds
+from mersa.demo.envelope import Envelope
 from mersa.recognize.prediction import Prediction
-from mersa.recognize.recognizer import Recognizer
-from mersa.recognize.transcribe import Transcriber
+
+if TYPE_CHECKING:  # a server shows the page without loading torch
+    from mersa.recognize.judging import OnSeconds
 
 
 class Judge(Protocol):
@@ -37,7 +34,7 @@ class Judge(Protocol):
         ...
 
     async def predict(
-        self, audio: Path | None, on_seconds: OnSeconds, **options: Any
+        self, audio: Path | None, on_seconds: "OnSeconds", **options: Any
     ) -> Prediction:
         """Judge one recording.
 
@@ -51,52 +48,10 @@ class Judge(Protocol):
         """
         ...
 
+    def outline(self, audio: Path) -> Envelope | None:
+        """Give the outline of a recording that it has judged; None where none is to be drawn."""
+        ...
+
     def attention(self, prediction: Prediction, audio: Path | None) -> str:
         """Show the attention over words as HTML, or say why there is none."""
         ...
-
-
-class LocalJudge:
-    """Judges in this process, one recording at a time.
-
-    Args:
-        recognizer: The model.
-        transcriber: Hears the words where none are given.
-        longest_s: Seconds of the longest recording that is taken.
-    """
-
-    at_once = 1
-
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        *,
-        transcriber: Transcriber | None = None,
-        longest_s: float = 3600.0,
-    ) -> None:
-        self._recognizer = recognizer
-        self._transcriber = transcriber
-        self._longest_s = longest_s
-        self.labels = recognizer.labels.labels
-        self.modalities = recognizer.modalities
-        self.hears = transcriber.name if transcriber else ""
-
-    async def predict(
-        self, audio: Path | None, on_seconds: OnSeconds, **options: Any
-    ) -> Prediction:
-        """Judge one recording; see the protocol."""
-        if audio is not None:
-            await asyncio.to_thread(read_envelope, audio, longest_s=self._longest_s)
-        return await asyncio.to_thread(
-            self._recognizer.predict,
-            audio,
-            transcriber=self._transcriber,
-            on_seconds=on_seconds,
-            **options,
-        )
-
-    def attention(self, prediction: Prediction, audio: Path | None) -> str:
-        """Show the attention over words; see the protocol."""
-        is_short = prediction.segmentation == "whole" and "audio" in prediction.modalities
-        waveform = read_audio(audio) if audio and is_short else None
-        return answer.attention(self._recognizer, prediction, waveform)

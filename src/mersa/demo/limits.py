@@ -10,18 +10,18 @@ class Limits:
     """Bounds of what one person sends, and of what all send together.
 
     Attributes:
-        longest_s: Seconds of a recording.
         largest_mb: Megabytes of a file.
         held_mb: Megabytes of all files that are not removed yet.
+        upload_s: Seconds for a file to come, inside an application.
         words_mb: Megabytes of a file of words.
         text_chars: Characters of typed words.
         waiting: Recordings that wait for their turn.
         kept_s: Seconds after which what was sent is removed.
     """
 
-    longest_s: float = 3600.0
     largest_mb: float = 200.0
     held_mb: float = 2048.0
+    upload_s: float = 60.0
     words_mb: float = 4.0
     text_chars: int = 10_000
     waiting: int = 20

@@ -4,6 +4,7 @@ Pages ask nothing of any other machine: fonts are the system's, pictures come in
 Gradio's calls home, its share link, its page of an API and the browser's history of runs are off.
 """
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from starlette.responses import PlainTextResponse
 
 from mersa.demo.limits import MEGABYTE, Limits
 from mersa.demo.look import STYLE
@@ -22,23 +24,22 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def launch_page(page: gr.Blocks, *, host: str, port: int, limits: Limits | None = None) -> str:
-    """Open a page for this machine, or whoever reaches `host`, and return its address.
+def launch_page(page: gr.Blocks, *, port: int, limits: Limits | None = None) -> str:
+    """Open a page for whoever is at this machine, and return its address.
 
     It is open until `page.close()`; `page.block_thread()` waits for Ctrl-C.
 
     Args:
         page: From `make_page`.
-        host: Address to listen at.
-        port: Of it.
+        port: Where to listen.
         limits: What the page takes.
 
     Raises:
-        ConfigError: If the address cannot be used.
+        ConfigError: If the port cannot be used.
     """
     try:
         _, url, _ = page.launch(
-            server_name=host,
+            server_name="127.0.0.1",
             server_port=port,
             share=False,
             inbrowser=False,
@@ -48,8 +49,7 @@ def launch_page(page: gr.Blocks, *, host: str, port: int, limits: Limits | None 
         )
     except OSError:
         raise ConfigError(
-            f"{host}:{port} cannot be listened at, since it is taken or no address of this "
-            "machine; choose another --port"
+            f"port {port} cannot be listened at, since it is taken; choose another --port"
         ) from None
     return str(url)
 
@@ -62,7 +62,7 @@ def mount_page(app: "FastAPI", page: gr.Blocks, path: str, limits: Limits | None
 
 
 class Room:
-    """Refuses what is sent while too much of what was sent is still there.
+    """Refuses files while too much of what was sent is still there, and those that come slowly.
 
     Args:
         app: What answers.
@@ -74,17 +74,22 @@ class Room:
         self._app = app
         self._folder = folder
         self._most = limits.held_mb * MEGABYTE
+        self._upload_s = limits.upload_s
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
-        is_upload = scope["type"] == "http" and scope["path"].endswith("/upload")
-        if is_upload and _size(self._folder) > self._most:
-            from starlette.responses import PlainTextResponse
-
-            refusal = PlainTextResponse("too much was sent of late; try again later", 503)
-            await refusal(scope, receive, send)
+        if scope["type"] != "http" or not scope["path"].endswith("/upload"):
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        refusal = PlainTextResponse("too much was sent of late; try again later", 503)
+        if _size(self._folder) <= self._most:
+            try:
+                async with asyncio.timeout(self._upload_s):
+                    await self._app(scope, receive, send)
+                return
+            except TimeoutError:
+                refusal = PlainTextResponse("the file came too slowly; send a smaller one", 408)
+        await refusal(scope, receive, send)
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr
 
 from mersa.demo import answer
-from mersa.demo.envelope import read_envelope
 from mersa.demo.judge import Judge
 from mersa.demo.limits import MEGABYTE, Limits
 from mersa.demo.texts import CAUTION, IN_SHORT, NOTHING_KEPT
@@ -170,7 +169,7 @@ async def _answer(judge: Judge, asked: _Asked, limits: Limits, progress: gr.Prog
     )
     if prediction.label is None:
         gr.Warning("; ".join(map(escape, prediction.notes)), title="No answer")
-    return await asyncio.to_thread(_parts, judge, prediction, path, limits)
+    return await asyncio.to_thread(_parts, judge, prediction, path)
 
 
 def _check(asked: _Asked, limits: Limits) -> None:
@@ -188,15 +187,15 @@ def _check(asked: _Asked, limits: Limits) -> None:
         )
 
 
-def _parts(judge: Judge, prediction: Prediction, path: Path | None, limits: Limits) -> list[Any]:
+def _parts(judge: Judge, prediction: Prediction, path: Path | None) -> list[Any]:
     """Turn an answer into what the page shows."""
-    envelope = read_envelope(path, longest_s=limits.longest_s) if path else None
+    outline = judge.outline(path) if path else None
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
     return [
         answer.summary(prediction),
         gr.Column(visible=prediction.label is not None),
         prediction.scores or None,
-        answer.timeline(prediction, envelope, judge.labels),
+        answer.timeline(prediction, outline, judge.labels),
         answer.table(prediction),
         judge.attention(prediction, path),
         answer.write_files(prediction, path.name if path else "words", folder, judge.labels),

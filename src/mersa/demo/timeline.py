@@ -16,7 +16,7 @@ _MANY = 300  # from so many segments on they are drawn as one image, which keeps
 
 
 def draw_timeline(
-    envelope: Envelope, segments: Sequence[Segment], labels: Sequence[str]
+    envelope: Envelope | None, segments: Sequence[Segment], labels: Sequence[str]
 ) -> "Figure":
     """Draw the recording's outline, and under it a row for each emotion.
 
@@ -24,26 +24,33 @@ def draw_timeline(
     black outline. Where each channel is a speaker, a row has a lane for each, channel 0 on top.
 
     Args:
-        envelope: Of the recording.
+        envelope: Of the recording; None: its outline is left out.
         segments: Its stretches, at least one.
         labels: All emotions, top row first.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.0, 1.6 + 0.3 * len(labels)), layout="constrained")
-    above, below = figure.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": (1.0, 0.3 * len(labels))}
-    )
-    times = np.linspace(0, envelope.seconds, len(envelope.low))
-    above.fill_between(times, envelope.low, envelope.high, color="0.45", linewidth=0)
-    above.set_yticks([])
-    above.set_ylabel("sound", fontsize=9)
-    above.spines[["top", "right", "left"]].set_visible(False)
+    height = 0.3 * len(labels)
+    if envelope is None:
+        figure = Figure(figsize=(8.0, 0.7 + height), layout="constrained")
+        below = figure.subplots()
+    else:
+        figure = Figure(figsize=(8.0, 1.6 + height), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.0, height))
+        _draw_outline(above, envelope)
     _draw_rows(below, segments, labels)
-    below.set(xlim=(0, envelope.seconds))
+    below.set(xlim=(0, envelope.seconds if envelope else max(one.end_s for one in segments)))
     below.set_xlabel("seconds", fontsize=9)
     below.tick_params(labelsize=9)
     return figure
+
+
+def _draw_outline(axes: "Axes", envelope: Envelope) -> None:
+    times = np.linspace(0, envelope.seconds, len(envelope.low))
+    axes.fill_between(times, envelope.low, envelope.high, color="0.45", linewidth=0)
+    axes.set_yticks([])
+    axes.set_ylabel("sound", fontsize=9)
+    axes.spines[["top", "right", "left"]].set_visible(False)
 
 
 def _draw_rows(axes: "Axes", segments: Sequence[Segment], labels: Sequence[str]) -> None:

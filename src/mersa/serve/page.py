@@ -10,7 +10,6 @@ from mersa.demo.limits import Limits as PageLimits
 from mersa.demo.open import mount_page, uploads_removed
 from mersa.demo.page import make_page
 from mersa.errors import ConfigError
-from mersa.recognize.judging import OnSeconds
 from mersa.recognize.prediction import Prediction
 from mersa.serve.app import Extend
 from mersa.serve.gate import PAGE
@@ -20,6 +19,8 @@ from mersa.serve.service import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from mersa.recognize.judging import OnSeconds
 
 _KEPT_S = 300
 
@@ -31,9 +32,9 @@ def page() -> Iterator[Extend]:
 
         def extend(app: "FastAPI", service: Service, facts: Facts, card: str) -> None:
             limits = PageLimits(
-                longest_s=service.limits.recording_s,
                 largest_mb=service.limits.upload_mb,
                 held_mb=service.limits.held_mb,
+                upload_s=service.limits.upload_s,
                 text_chars=service.limits.text_chars,
                 waiting=service.limits.requests,
                 kept_s=_KEPT_S,
@@ -61,7 +62,7 @@ class ServedJudge:
         self.at_once = service.limits.requests
 
     async def predict(
-        self, audio: Path | None, on_seconds: OnSeconds, **options: Any
+        self, audio: Path | None, on_seconds: "OnSeconds", **options: Any
     ) -> Prediction:
         """Judge one recording in its turn; see `mersa.demo.judge.Judge`."""
         try:
@@ -71,6 +72,9 @@ class ServedJudge:
                 return await self._service.predict(file, **options)
         except Refused as error:
             raise ConfigError(str(error)) from None
+
+    def outline(self, audio: Path) -> None:
+        """Draw none, since the process that receives decodes no sound."""
 
     def attention(self, prediction: Prediction, audio: Path | None) -> str:
         """Say that there is none here; see `mersa.demo.judge.Judge`."""
