@@ -4,6 +4,7 @@ Folds are pooled before they are scored: each utterance is tested once, and all 
 one test part. Validation parts of different folds overlap, so of them only the mean is given.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from mersa.card import summary_card
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate
 from mersa.files import write_json, write_text
+from mersa.selective import RiskCurve, risk_curve
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -72,6 +74,20 @@ def validation_answers(leaves: Sequence[Path]) -> Predictions:
     return replace(first, probabilities=np.stack(means))
 
 
+def validation_curve(leaves: Sequence[Path]) -> RiskCurve:
+    """Return coverage and risk of the validation answers.
+
+    A published run keeps no answers; of it the curve is known at the coverages that its card tells.
+
+    Args:
+        leaves: All of one run.
+    """
+    if any(runs.read_predictions(leaf).ids for leaf in leaves):
+        return risk_curve(validation_answers(leaves))
+    scores = runs.read_metrics(Path(os.path.commonpath(leaves)))["parts"]["validation"]
+    return selective.from_dict(scores["selective"], scores["n"])
+
+
 def title(folder: Path) -> str:
     """Return how tables call a run: its folder, and LEAK where an encoder has seen its test part.
 
@@ -114,7 +130,7 @@ def _pool(folder: Path) -> dict[str, Any]:
 def _with_curve(metrics: dict[str, Any], leaves: Sequence[Path]) -> Predictions:
     """Put the curve of the validation answers into scores, and return these answers."""
     answered = validation_answers(leaves)
-    curve = selective.risk_curve(answered)
+    curve = risk_curve(answered)
     metrics["parts"]["validation"]["selective"] = selective.as_dict(curve)
     return answered
 

@@ -89,6 +89,15 @@ def as_dict(curve: RiskCurve) -> dict[str, Any]:
     return {"aurc": curve.aurc, "curve": rows}
 
 
+def from_dict(held: Mapping[str, Any], n: int) -> RiskCurve:
+    """Return the curve at the coverages that `as_dict` kept, of n utterances."""
+    rows = sorted(held["curve"], key=lambda row: float(row["coverage"]))
+    confidence, coverage, risk = (
+        np.array([row[name] for row in rows]) for name in ("confidence", "coverage", "risk")
+    )
+    return RiskCurve(confidence, coverage, risk, n)
+
+
 def to_markdown(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Write the curves of parts, as `as_dict` gives them, as the lines of one table."""
     heads = " | ".join(f"{part}: errors among them | confidence from" for part in parts)

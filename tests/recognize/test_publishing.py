@@ -65,6 +65,21 @@ def test_a_published_run_gives_the_same_answers(hub, bundled, clip):
     assert hub["tokens"] == {"Bearer hf_secret"}
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_published_run_withholds_labels_by_the_curve_of_its_card(
+    hub, small_corpus, quick, cache, tmp_path, clip, seeds
+):
+    train(small_corpus, quick(), tmp_path / "run", cache=cache, seeds=seeds, device="cpu")
+    bundle(tmp_path / "run")
+    scores = runs.read_metrics(tmp_path / "run")["parts"]["validation"]
+    row = scores["selective"]["curve"][0]
+    push(tmp_path / "run", ID, licence="mit")
+
+    fetched = Recognizer.from_pretrained(ID, device="cpu")
+
+    assert fetched.limit(row["risk"]).confidence == row["confidence"]
+
+
 def test_a_run_of_several_seeds_is_published_whole(hub, small_corpus, quick, cache, tmp_path, clip):
     train(small_corpus, quick(), tmp_path / "run", cache=cache, seeds=2, device="cpu")
     bundle(tmp_path / "run")

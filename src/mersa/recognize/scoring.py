@@ -15,8 +15,8 @@ from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Batches, Item
 from mersa.errors import RunError
-from mersa.pooling import validation_answers
-from mersa.selective import RiskCurve, risk_curve
+from mersa.pooling import validation_curve
+from mersa.selective import RiskCurve
 from mersa.weights import Run, answer
 
 Probabilities = npt.NDArray[np.float64]
@@ -120,8 +120,7 @@ class RunScorer:
     def risk_curve(self) -> RiskCurve:
         """Return coverage and risk of the members' validation answers, as their run keeps them."""
         if self._curve is None:
-            answers = validation_answers([run.folder for run in self._members])
-            self._curve = risk_curve(answers)
+            self._curve = validation_curve([run.folder for run in self._members])
         return self._curve
 
 
