@@ -52,6 +52,19 @@ def test_http_answers_what_python_answers(client, recognizer, clips):
     assert answer.json() == {"audio": "a.ogg", **_plain(expected)}
 
 
+def test_labels_are_withheld_as_in_python(client, recognizer, clips):
+    expected = recognizer.predict(clips[0], TEXT, abstain=0.0)
+
+    answer = client.post(
+        "/v1/recognize",
+        files={"audio": ("a.ogg", clips[0].read_bytes())},
+        data={"text": TEXT, "abstain": "0.0"},
+    )
+
+    assert answer.json() == {"audio": "a.ogg", **_plain(expected)}
+    assert any("withheld" in note for note in expected.notes)
+
+
 def test_words_alone_are_judged(client, recognizer):
     expected = recognizer.predict(text=TEXT)
 
@@ -124,6 +137,8 @@ def test_the_model_is_told(client, recognizer, small_run):
         (["audio", ("segments", "/etc/passwd")], 400, "segments '/etc/passwd' are not known"),
         (["audio", ("segments", "words")], 400, "segments by words need words with times"),
         (["audio", ("set", "speech.pad=1")], 400, "'speech.pad' does not exist; the nearest is"),
+        (["audio", ("abstain", "few")], 400, "'abstain' is 'few', but a share of errors as 0.2"),
+        (["audio", ("abstain", "nan")], 400, "abstain is nan, but a share of errors of at least 0"),
         (["audio", ("channels", "perhaps")], 400, "'channels' is 'perhaps', but true or false"),
         (["audio", ("text", "a" * 10_001)], 400, "has 10001 characters, but at most 10000"),
         (["audio", ("text", "a" * 50_000)], 400, "the form cannot be read .Part exceeded"),

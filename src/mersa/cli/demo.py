@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from mersa.cli.options import Device, Quiet
+from mersa.cli.options import Device, Model, Quiet
 
 
 def demo(
-    model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
+    model: Model,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen at.")] = 7860,
     transcribe: Annotated[
         str | None,

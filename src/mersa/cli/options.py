@@ -10,6 +10,13 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Tell nothing but results and errors.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="A run folder, one published on the Hugging Face Hub, or classifiers of others "
+        "there: hf:AUDIO, hf:+TEXT or hf:AUDIO+TEXT."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda[:n].")]
 Devices = Annotated[
     int | None,

@@ -12,6 +12,7 @@ from mersa.cli.options import (
     CheckpointWeight,
     Device,
     Json,
+    Model,
     Quiet,
     mapping_of,
     print_json,
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A run folder, one published on the Hugging Face Hub, or classifiers of others "
-            "there: hf:AUDIO, hf:+TEXT or hf:AUDIO+TEXT."
-        ),
-    ],
+    model: Model,
     path: Annotated[
         list[str] | None,
         typer.Argument(

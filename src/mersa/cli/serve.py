@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from mersa.cli.options import Device, Quiet
+from mersa.cli.options import Device, Model, Quiet
 
 
 def serve(
-    model: Annotated[str, typer.Argument(help="A run folder, or an id on the Hugging Face Hub.")],
+    model: Model,
     host: Annotated[
         str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")
     ] = "127.0.0.1",

@@ -41,6 +41,7 @@ class Recognizer:
     """
 
     def __init__(self, scorer: Scorer, *, origin: Path | None = None) -> None:
+        self._model = scorer
         self._scorer = scorer
         self._origin = origin
         self._pad_s: float | None = getattr(scorer, "pad_s", None)
@@ -97,7 +98,7 @@ class Recognizer:
         return self._scorer
 
     def with_scorer(self, scorer: Scorer) -> Self:
-        """Return one that is the same but for the scorer, which must tell the same labels."""
+        """Return one that is the same but asks another scorer, which must give the same answers."""
         other = copy.copy(self)
         other._scorer = scorer
         return other
@@ -235,7 +236,7 @@ class Recognizer:
         Raises:
             ConfigError: If the risk is no share, or the model brings no validation answers.
         """
-        return limit_for(self._scorer, risk)
+        return limit_for(self._model, risk)
 
     def _predict(
         self,

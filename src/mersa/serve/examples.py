@@ -66,6 +66,12 @@ _FIELDS: dict[str, Any] = {
         "description": "How segments are found and smoothed.",
         "example": ["speech.pad_s=0.2"],
     },
+    "abstain": {
+        "type": "number",
+        "description": "Share of errors above which labels are withheld as `uncertain`, as "
+        "--abstain of mersa predict.",
+        "example": 0.2,
+    },
 }
 _FORMAT = {
     "type": "string",

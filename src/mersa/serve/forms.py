@@ -16,7 +16,17 @@ from mersa.recognize.formats import FORMATS
 from mersa.recognize.settings import WindowSettings, make_segmentation
 from mersa.serve.limits import Limits, Refused
 
-PASSED: Mapping[str, Callable[[str], Any]] = {}
+
+def _risk(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError(
+            f"field 'abstain' is {value[:100]!r}, but a share of errors as 0.2 was expected"
+        ) from None
+
+
+PASSED: Mapping[str, Callable[[str], Any]] = {"abstain": _risk}
 """Fields that `Recognizer.predict` takes under the same name, and what reads each from its text."""
 
 _OWN = ("audio", "text", "segments", "channels", "set", "format")
