@@ -13,7 +13,7 @@ IN_SHORT = """\
   before you rely on it: `mersa evaluate --by COLUMN`.
 * In the European Union it is forbidden to infer the emotions of people at work and in education
   from their voice, except for medical or safety reasons (AI Act, Article 5(1)(f)). Most other uses
-  are high-risk, and people must be told that such a system is at work (Article 50(3)).
+  are high-risk, and people must be told that such a system is used (Article 50(3)).
 * Voices are personal data. Ask the people who speak, and tell them what you do with the answer.
 * Do not let a score decide about a person: not on hiring, dismissal, grades, credit, insurance,
   care, asylum or guilt.
