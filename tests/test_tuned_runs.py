@@ -26,7 +26,6 @@ from mersa.held_out import evaluate
 from mersa.manifest import read_manifest
 from mersa.paper import find_row, row_changes
 from mersa.recognize.recognizer import Recognizer
-from mersa.training import predict
 from mersa.weights import bundle
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
@@ -93,7 +92,7 @@ def answers(folder, manifest_path, part, cache):
         (loaded.audio, audio_items(manifest, utterances)),
         cache,
     )
-    probabilities = predict(loaded.network, features, device=torch.device("cpu"))
+    probabilities = weights.answer(loaded, features, device=torch.device("cpu"))
     return dict(zip(features.ids, probabilities, strict=True))
 
 
@@ -108,7 +107,15 @@ def check_same_answers(found, wanted, *, tolerance=1e-5):
         np.testing.assert_allclose(found[id_], one, atol=tolerance, err_msg=id_)
 
 
-@pytest.mark.parametrize("more", [(), ("text.layer=mix", "audio.layer=mix"), ("text.layer=1",)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("text.layer=mix", "audio.layer=mix"),
+        ("text.layer=1",),
+        ("train.modality_dropout=0.5",),
+    ],
+)
 def test_a_run_answers_frozen_as_it_did_in_training(
     more, settings, run, small_corpus, cache, tmp_path
 ):
