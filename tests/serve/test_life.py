@@ -63,18 +63,24 @@ def test_sigterm_finishes_what_runs_refuses_the_rest_and_leaves_nothing(start, h
 
 
 def test_a_second_signal_ends_what_runs(start, hard):
-    with start() as server, ThreadPoolExecutor(1) as threads:
+    hardest = [
+        *hard[:2],
+        *(("set", (None, f"windows.{one}")) for one in ("length_s=30", "step_s=0.1")),
+    ]
+    with start("--set", "overlap=1000") as server, ThreadPoolExecutor(1) as threads:
         pids = server.pids()
-        running = threads.submit(ask, server, hard)
+        running = threads.submit(ask, server, hardest)
         time.sleep(1.0)
 
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
 
-        with pytest.raises(httpx.TransportError):
-            running.result(WAIT_S)
+        ended = running.result(WAIT_S)
         assert server.process.wait(WAIT_S) == 0
+    assert ended.status_code == 503
+    assert error_of(ended) == "the server stops; ask again later"
+    assert server.log.read_text() == ""
     until(lambda: not any(is_there(pid) for pid in pids))
     assert server.left() == []
 

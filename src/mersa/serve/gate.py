@@ -15,6 +15,7 @@ from mersa.serve.answers import refusal
 from mersa.serve.limits import MEGABYTE, Limits, Refused
 from mersa.serve.metrics import Metrics
 from mersa.serve.pool import told
+from mersa.serve.queue import stopping
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ class Gate:
             await self._app(scope, body, answer)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # the server ends at once, or its time to stop is over
+            if answer.status is None:
+                await refusal(stopping())(scope, receive, answer)
         except Exception as error:  # noqa: BLE001  logged without its words, which may be a client's
             if not isinstance(error, Refused):
                 logger.error("a fault: %s", told(error).told)
@@ -126,7 +130,7 @@ class Gate:
         if scope["path"] in OPEN:
             return
         if self._traffic.is_stopping:
-            raise Refused(503, "the server stops; ask again later", retry=True)
+            raise stopping()
         if self._traffic.num_running > self._limits.requests:
             raise Refused(
                 503,
