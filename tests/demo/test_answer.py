@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 
 from mersa import Recognizer
 from mersa.demo import answer
-from mersa.demo.card import read_card, shown
+from mersa.demo.card import shown
 from mersa.demo.envelope import Envelope, read_envelope
 from mersa.demo.local import show_attention
 from mersa.demo.timeline import draw_timeline
@@ -158,17 +158,13 @@ def test_a_model_without_attention_says_so(toy_corpus, small_corpus, quick, cach
 
 
 def test_the_card_loses_what_the_page_cannot_follow(small_run):
-    card = read_card(small_run)
+    card = shown(Recognizer.from_pretrained(small_run, device="cpu").card)
 
     assert card.startswith("# mersa-cross")
     assert "## Limits" in card
     assert "docs/responsible-use.md" in card
     assert shown("---\na: b\n---\nSee [fold-1](fold-1/README.md).") == "See fold-1."
     assert not re.search(r"\]\([^)]*README\.md\)", card)
-
-
-def test_a_folder_without_a_card_has_none(tmp_path):
-    assert read_card(tmp_path) == ""
 
 
 def test_the_verb_refuses_a_language_that_nothing_hears(mersa, small_run):

@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 
 from mersa import Recognizer
-from mersa.demo.card import read_card
+from mersa.demo.card import shown
 from mersa.demo.limits import Limits
 from mersa.demo.local import LocalJudge
 from mersa.demo.open import launch_page, uploads_removed
@@ -44,7 +44,7 @@ def page(recognizer: Recognizer, small_run: Path) -> Iterator[tuple[str, Path]]:
     with uploads_removed() as folder:
         blocks = make_page(
             LocalJudge(recognizer, longest_s=30),
-            card=read_card(small_run),
+            card=shown(recognizer.card),
             limits=Limits(kept_s=3600),
         )
         yield launch_page(blocks, port=_free_port()), folder

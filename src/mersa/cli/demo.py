@@ -1,6 +1,5 @@
 """The verb that opens the web page."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,7 +38,7 @@ def demo(
     if language is not None and transcribe is None:
         raise ConfigError("--language goes with --transcribe, which is not given; leave it out")
 
-    from mersa.demo.card import read_card
+    from mersa.demo.card import shown
     from mersa.demo.local import LocalJudge
     from mersa.demo.open import launch_page, uploads_removed
     from mersa.demo.page import make_page
@@ -52,7 +51,7 @@ def demo(
         transcriber = FasterWhisper(transcribe, language=language, device=device)
     judge = LocalJudge(recognizer, transcriber=transcriber, longest_s=longest * 60)
     with uploads_removed():
-        page = make_page(judge, card=read_card(Path(model)))
+        page = make_page(judge, card=shown(recognizer.card))
         url = launch_page(page, port=port)
         if not quiet:
             typer.echo(f"listening at {url}; stop with Ctrl-C", err=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Extend = Callable[[FastAPI, Service, Facts, str], None]
-"""Adds to an app, as a web page under `/ui`; the service judges for it too. Last comes the card."""
+Extend = Callable[[FastAPI, Service, Facts], None]
+"""Adds to an app, as a web page under `/ui`; the service judges for it too."""
 
 
 def make_app(
@@ -33,7 +33,6 @@ def make_app(
     facts: Facts,
     *,
     traffic: Traffic | None = None,
-    card: str = "",
     token: str = "",
     extend: Extend | None = None,
 ) -> FastAPI:
@@ -43,7 +42,6 @@ def make_app(
         service: Started; what judges.
         facts: What its start told.
         traffic: Is kept up to date.
-        card: The model's card, as Markdown.
         token: Without it nobody gets in; empty: everybody does.
         extend: Adds routes of its own.
     """
@@ -54,9 +52,9 @@ def make_app(
     for kind in (Refused, MersaError, HTTPException):
         app.add_exception_handler(kind, _refused)
     _add_judging(app, service, facts)
-    _add_state(app, service, facts, card, metrics, traffic)
+    _add_state(app, service, facts, metrics, traffic)
     if extend:
-        extend(app, service, facts, card)
+        extend(app, service, facts)
     return app
 
 
@@ -97,12 +95,12 @@ def _add_judging(app: FastAPI, service: Service, facts: Facts) -> None:
 
 
 def _add_state(
-    app: FastAPI, service: Service, facts: Facts, card: str, metrics: Metrics, traffic: Traffic
+    app: FastAPI, service: Service, facts: Facts, metrics: Metrics, traffic: Traffic
 ) -> None:
     @app.get("/v1/model", response_model=None, **MODEL)
     async def model() -> dict[str, Any]:
         """Tell what the model is."""
-        return {"labels": facts.labels, "modalities": facts.modalities, "card": card}
+        return {"labels": facts.labels, "modalities": facts.modalities, "card": facts.card}
 
     @app.get("/health", tags=["state"])
     async def health() -> dict[str, str]:

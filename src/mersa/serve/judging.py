@@ -19,10 +19,12 @@ class Facts:
     Attributes:
         labels: The emotions that it tells apart.
         modalities: What it reads: `text`, `audio` or both.
+        card: `Recognizer.card`, as Markdown.
     """
 
     labels: tuple[str, ...]
     modalities: tuple[str, ...]
+    card: str
 
 
 class Judging:
@@ -46,7 +48,7 @@ class Judging:
         recognizer = Recognizer.from_pretrained(model, device=device)
         self._together = Together(recognizer.scorer)
         self._recognizer = recognizer.with_scorer(self._together)
-        self.facts = Facts(recognizer.labels.labels, recognizer.modalities)
+        self.facts = Facts(recognizer.labels.labels, recognizer.modalities, recognizer.card)
 
     def __call__(self, items: Sequence[Item]) -> "list[Prediction | MersaError | Fault]":
         """Return the answer for each recording, or why it has none."""

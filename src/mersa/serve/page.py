@@ -30,7 +30,7 @@ def page() -> Iterator[Extend]:
     """Give what adds the page to an app; when the block ends, what was sent is removed."""
     with uploads_removed():
 
-        def extend(app: "FastAPI", service: Service, facts: Facts, card: str) -> None:
+        def extend(app: "FastAPI", service: Service, facts: Facts) -> None:
             limits = PageLimits(
                 largest_mb=service.limits.upload_mb,
                 held_mb=service.limits.held_mb,
@@ -39,7 +39,7 @@ def page() -> Iterator[Extend]:
                 waiting=service.limits.requests,
                 kept_s=_KEPT_S,
             )
-            made = make_page(ServedJudge(service, facts), card=shown(card), limits=limits)
+            made = make_page(ServedJudge(service, facts), card=shown(facts.card), limits=limits)
             mount_page(app, made, PAGE, limits)
 
         yield extend

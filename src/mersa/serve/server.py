@@ -70,9 +70,7 @@ def serve(
         facts = service.start()
         traffic = Traffic()
         try:
-            app = make_app(
-                service, facts, traffic=traffic, card=_card(model), token=token, extend=extend
-            )
+            app = make_app(service, facts, traffic=traffic, token=token, extend=extend)
             server = _Server(_config(app, limits), traffic, limits.stop_s)
             bound = listener.getsockname()
             url = (
@@ -217,11 +215,3 @@ def _is_here(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _card(model: str) -> str:
-    """Return the card of a run folder, as Markdown."""
-    try:
-        return (Path(model) / "README.md").read_text(encoding="utf-8")
-    except OSError:
-        return ""
