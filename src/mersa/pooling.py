@@ -69,6 +69,8 @@ def validation_answers(leaves: Sequence[Path]) -> Predictions:
     rows: dict[str, list[int]] = {}
     for row, id_ in enumerate(together.ids):
         rows.setdefault(id_, []).append(row)
+    if not rows:
+        return together
     means = [together.probabilities[several].mean(axis=0) for several in rows.values()]
     first = together.rows([several[0] for several in rows.values()])
     return replace(first, probabilities=np.stack(means))
@@ -121,7 +123,7 @@ def _pool(folder: Path) -> dict[str, Any]:
         scores = score_confident(pooled, _concatenated(raw))
         metrics["parts"]["test"] = scores | {"mean_of_folds": _mean(several, "test")}
         told.append(pooled)
-    figures.coverage(concatenate(told), folder / "figures" / "coverage.png")
+    _draw_coverage(told, folder)
     _keep_added(folder, metrics)
     _write(folder, metrics, leaves)
     return metrics
@@ -130,9 +132,16 @@ def _pool(folder: Path) -> dict[str, Any]:
 def _with_curve(metrics: dict[str, Any], leaves: Sequence[Path]) -> Predictions:
     """Put the curve of the validation answers into scores, and return these answers."""
     answered = validation_answers(leaves)
-    curve = risk_curve(answered)
-    metrics["parts"]["validation"]["selective"] = selective.as_dict(curve)
+    if answered.ids and "validation" in metrics["parts"]:
+        curve = risk_curve(answered)
+        metrics["parts"]["validation"]["selective"] = selective.as_dict(curve)
     return answered
+
+
+def _draw_coverage(several: Sequence[Predictions], folder: Path) -> None:
+    answered = concatenate(several)
+    if answered.ids:
+        figures.coverage(answered, folder / "figures" / "coverage.png")
 
 
 def _concatenated(several: Sequence[Predictions | None]) -> Predictions | None:
@@ -168,7 +177,7 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
         "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts, reverse=True)},
     }
     answered = _with_curve(metrics, runs.members(folder))
-    figures.coverage(answered, folder / "figures" / "coverage.png")
+    _draw_coverage([answered], folder)
     _keep_added(folder, metrics)
     _write(folder, metrics, inner)
     return metrics

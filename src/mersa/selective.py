@@ -64,11 +64,11 @@ def risk_curve(predictions: Predictions) -> RiskCurve:
     wrong = predictions.probabilities.argmax(1) != predictions.truth
     order = np.argsort(-confidence, kind="stable")
     errors = np.cumsum(wrong[order])
-    last = np.append(np.diff(confidence[order]) != 0, True)  # of those that are equally sure
+    last = np.diff(confidence[order], append=-1.0) != 0  # of those that are equally sure
     answered = np.flatnonzero(last) + 1
     return RiskCurve(
         confidence[order][last],
-        answered / len(order),
+        answered / max(1, len(order)),
         errors[last] / answered,
         len(order),
     )

@@ -1,6 +1,7 @@
 """Labels are withheld below the limit that the validation part gives."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -94,6 +95,16 @@ def test_a_label_of_the_reserved_name_is_refused():
 def test_a_model_without_validation_answers_is_refused():
     with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
         limit_for(Model("sad", "anger"), 0.2)
+
+
+def test_a_run_whose_answers_were_left_out_is_refused(small_run, tmp_path):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    path = folder / "predictions.csv"
+    path.write_text(path.read_text().replace(",validation,", ",test,"))
+    recognizer = Recognizer.from_pretrained(folder, device="cpu")
+
+    with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
+        recognizer.limit(0.2)
 
 
 def test_predict_abstains(mersa, small_run, small_corpus, tmp_path):

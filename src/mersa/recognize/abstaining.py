@@ -53,12 +53,13 @@ def limit_for(scorer: Scorer, risk: float) -> Limit:
             f"this model has a label {UNCERTAIN!r}, which is the word for a withheld one; leave "
             "abstain out, or train with another name for the label"
         )
-    if not isinstance(scorer, KnowsItsErrors):
+    curve = scorer.risk_curve() if isinstance(scorer, KnowsItsErrors) else None
+    if curve is None or not curve.n:
         raise ConfigError(
             "abstain takes its threshold from validation answers, but this model brings none; "
             "leave abstain out, or use a run that mersa train made"
         )
-    confidence = scorer.risk_curve().threshold(risk)
+    confidence = curve.threshold(risk)
     if confidence is None:
         return Limit(
             math.inf,

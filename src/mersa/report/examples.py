@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mersa import runs, weights
+from mersa import runs
 from mersa.errors import MersaError
 from mersa.evaluation import Predictions
 from mersa.report.rows import Entry, manifest_of
@@ -78,6 +78,7 @@ _FUSED = ("3m-ser", "mersa", "mersa-cross")
 def _utterances(entry: Entry, most: int) -> list[dict[str, Any]]:
     from mersa.attention import attend
     from mersa.batches import audio_items
+    from mersa.weights import Run, load_run
 
     if entry.config.data.shuffle != "none":
         raise MersaError(f"row {entry.row.id} had words or sound shuffled, which is a control")
@@ -86,13 +87,13 @@ def _utterances(entry: Entry, most: int) -> list[dict[str, Any]]:
         raise MersaError(f"the manifest of row {entry.row.id} is not where it was at training")
     answers = entry.answers[0]
     by_id = {one.id: one for one in manifest}
-    loaded: dict[Path, weights.Run] = {}
+    loaded: dict[Path, Run] = {}
     told = []
     for row in choose(answers, most):
         id_ = answers.ids[row]
         leaf = _leaf_of(entry, id_)
         if leaf not in loaded:
-            loaded[leaf] = weights.load_run(leaf)
+            loaded[leaf] = load_run(leaf)
         utterance = by_id[id_]
         item = audio_items(manifest, [utterance]).get(id_)
         waveform = item.load() if item else None
