@@ -136,6 +136,19 @@ def test_jobs_that_wait_are_taken_together_by_seconds():
     assert batches == [jobs[:2], [jobs[2]], [jobs[3]], [jobs[4]]]
 
 
+def test_what_is_done_again_goes_first_and_by_itself():
+    queue = Queue(ROOM)
+    again, other = job(), job()
+    queue.put(again)
+    queue.take()
+    queue.put(other)
+
+    queue.put_back([again])
+
+    assert queue.take() == [again]
+    assert queue.take() == [other]
+
+
 def test_a_job_that_was_given_up_is_left_out():
     queue = Queue(ROOM)
     given_up, other = job(), job()
