@@ -65,7 +65,8 @@ def test_a_projection_draws_emotions_together(small_corpus, tmp_path, cache):
     losses = [row["loss"] for row in facts["history"]]
     assert losses[-1] < losses[0]
     assert facts["modality"] == "audio"
-    assert facts["measures"]["validation"]["before"] != facts["history"][0]["validation_neighbours"]
+    seen = [row["validation_neighbours"] for row in facts["history"]]
+    assert facts["measures"]["validation"]["after"] == seen[facts["best_epoch"]] == max(seen)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "audio.name" in card
 
@@ -154,7 +155,10 @@ def test_the_test_part_changes_no_weight(own_corpus, cache, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"modality": "audio", "projection_width": 8}, r"projection_width is 8, but a residual"),
+        (
+            {"modality": "audio", "projection": "residual", "projection_width": 8},
+            r"projection_width is 8, but a residual",
+        ),
         ({"projection_hidden": 8}, r"align.projection_hidden is 8, but alignment does not read it"),
         ({"modality": "audio", "gradient_checkpointing": True}, r"gradient_checkpointing is True"),
     ],

@@ -105,7 +105,7 @@ class AlignSettings(Settings):
         "or train a projection of its frozen frames; where unset: projection for audio",
     )
     projection: Literal["residual", "mlp", "linear"] = Field(
-        "residual",
+        "mlp",
         description="mlp: Linear, GELU, Linear; residual: that added to the frame; linear: one "
         "Linear; frames are standardised first",
     )
