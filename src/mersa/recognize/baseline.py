@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mersa.batches import audio_items, encode, load_features, text_items
 from mersa.card import checkpoint_card
@@ -19,7 +18,14 @@ from mersa.config import DataSettings
 from mersa.cutting import cut_folds
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, RunError
-from mersa.evaluation import Predictions, concatenate, predictions_of, score
+from mersa.evaluation import (
+    IntArray,
+    Predictions,
+    concatenate,
+    log_loss,
+    predictions_of,
+    score,
+)
 from mersa.files import is_in_a_file, write_json, write_text
 from mersa.folds import Fold
 from mersa.held_out import check_columns, tell_more
@@ -27,8 +33,8 @@ from mersa.manifest import Manifest, Utterance, read_manifest, write_table
 from mersa.progress import Progress, Silent
 from mersa.protocols import choose
 from mersa.recognize.checkpoints import CheckpointScorer, save_checkpoint
-from mersa.recognize.fusion import fit_weight, fuse, log_loss
-from mersa.recognize.labelling import Probabilities
+from mersa.recognize.fusion import fit_weight, fuse
+from mersa.recognize.scoring import Probabilities
 from mersa.runs import CHECKPOINT, write_predictions
 from mersa.selection import counts_text, data_sha256, select
 from mersa.subgroups import SUBGROUP_COLUMNS
@@ -178,7 +184,7 @@ def _cut(utterances: Sequence[Utterance], protocol: str) -> tuple[str, list[Fold
     return name, cut_folds(utterances, DataSettings(protocol=name))
 
 
-def _truth(scorer: CheckpointScorer, utterances: Sequence[Utterance]) -> npt.NDArray[np.int64]:
+def _truth(scorer: CheckpointScorer, utterances: Sequence[Utterance]) -> IntArray:
     return np.array([scorer.labels.index(one.emotion) for one in utterances], dtype=np.int64)
 
 

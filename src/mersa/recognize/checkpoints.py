@@ -28,14 +28,8 @@ from mersa.errors import ConfigError, EncoderError, RunError
 from mersa.files import write_json, write_text
 from mersa.progress import Progress, Silent
 from mersa.recognize.fusion import EVEN, check_weight, fuse
-from mersa.recognize.labelling import (
-    LabelTable,
-    Probabilities,
-    check_mapping,
-    common_labels,
-    label_table,
-)
-from mersa.recognize.scoring import Spoken, encoded
+from mersa.recognize.labelling import LabelTable, check_mapping, common_labels, label_table
+from mersa.recognize.scoring import Probabilities, Spoken, encoded
 from mersa.runs import CHECKPOINT, read_json
 
 PREFIX = "hf:"
