@@ -5,7 +5,6 @@
 A folder with `checkpoint.json`, which `mersa evaluate hf:... --out` writes, names the same.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from mersa.encoders.classifier import (
 from mersa.encoders.hub import readme_of
 from mersa.encoders.huggingface import quiet
 from mersa.errors import ConfigError, EncoderError, RunError
-from mersa.files import write_json, write_text
+from mersa.files import write_json, write_text, write_whole_folder
 from mersa.progress import Progress, Silent
 from mersa.recognize.fusion import EVEN, check_weight, fuse
 from mersa.recognize.labelling import LabelTable, check_mapping, common_labels, label_table
@@ -215,13 +214,11 @@ def bundle_checkpoint(folder: Path, *, progress: Progress | None = None) -> list
         inside = folder / "encoders" / modality
         if inside.is_dir():
             continue
-        partial = inside.with_name(f"{modality}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        half.classifier.save(partial)
-        readme = readme_of(half.classifier.name, half.classifier.folder)
-        if readme:  # which states the licence
-            write_text(partial / "README.md", readme)
-        partial.rename(inside)
+        with write_whole_folder(inside) as partial:
+            half.classifier.save(partial)
+            readme = readme_of(half.classifier.name, half.classifier.folder)
+            if readme:  # which states the licence
+                write_text(partial / "README.md", readme)
         copied.append(str(inside))
         progress.say(f"copied {half.classifier.name} to {inside}")
     progress.say(f"{folder} is whole")
