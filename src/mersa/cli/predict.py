@@ -138,7 +138,7 @@ def predict(
     }
     recognizer = Recognizer.from_pretrained(model, device=device, **meant)
     if abstain is not None:
-        recognizer.limit(abstain)  # what does not go with the model is told once
+        recognizer.threshold(abstain)  # what does not go with the model is told once
     if not quiet:
         for line in recognizer.told():
             sys.stderr.write(f"{line}\n")
