@@ -29,9 +29,8 @@ from mersa.progress import Progress, Silent
 from mersa.recognize.fusion import EVEN, check_weight, fuse
 from mersa.recognize.labelling import LabelTable, check_mapping, common_labels, label_table
 from mersa.recognize.scoring import Probabilities, Spoken, encoded
-from mersa.runs import CHECKPOINT, read_json
+from mersa.runs import CHECKPOINT, PREFIX, read_json
 
-PREFIX = "hf:"
 SCHEMA = 1
 """Version of `checkpoint.json`."""
 
@@ -150,11 +149,6 @@ class CheckpointScorer:
             "merges": dict(self.labels.merges),
             "weight": self.weight if len(self.halves) == 2 else None,
         }
-
-
-def is_checkpoint(name: str | Path) -> bool:
-    """Say whether a name means published classifiers, or a folder that names them."""
-    return str(name).startswith(PREFIX) or (Path(name) / CHECKPOINT).is_file()
 
 
 def load_checkpoint(

@@ -13,7 +13,7 @@ from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
 from mersa.errors import AudioError, ConfigError, RunError
 from mersa.recognize.abstaining import Threshold, threshold_for, withheld
-from mersa.recognize.checkpoints import CheckpointScorer, is_checkpoint, load_checkpoint
+from mersa.recognize.checkpoints import CheckpointScorer, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
@@ -73,7 +73,7 @@ class Recognizer:
             RunError: If the run is unfinished, or its labels or weights do not fit.
         """
         device = build.device(device)
-        if is_checkpoint(name):
+        if runs.is_checkpoint(name):
             found = load_checkpoint(
                 name, labels=labels, mapping=mapping, weight=weight, device=device
             )
