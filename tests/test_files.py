@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mersa.errors import MersaError, StorageError
-from mersa.files import one_process, write_whole
+from mersa.files import one_process, write_whole, write_whole_folder
 
 LIMITED = """
 import resource, signal, sys
@@ -36,6 +36,12 @@ PUT = """
 
 def listing(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def fail_folder(path, error):
+    with write_whole_folder(path) as partial:
+        partial.mkdir()
+        raise error
 
 
 def test_a_block_that_succeeds_puts_the_file_in_place(tmp_path):
@@ -83,6 +89,33 @@ def test_a_newer_file_takes_the_place_of_the_older(tmp_path):
         partial.write_text("newer")
 
     assert path.read_text() == "newer"
+
+
+def test_a_folder_takes_the_place_of_the_older_whole(tmp_path):
+    older = tmp_path / "encoder"
+    older.mkdir()
+    (older / "left").touch()
+
+    with write_whole_folder(older) as partial:
+        partial.mkdir()
+        (partial / "weights").write_text("newer")
+        before = listing(older)
+
+    assert before == ["left"]
+    assert listing(older) == ["weights"]
+    assert listing(tmp_path) == ["encoder"]
+
+
+def test_a_block_that_fails_leaves_the_older_folder(tmp_path):
+    older = tmp_path / "encoder"
+    older.mkdir()
+    (older / "left").touch()
+
+    with pytest.raises(ValueError, match="middle"):
+        fail_folder(older, ValueError("in the middle"))
+
+    assert listing(older) == ["left"]
+    assert listing(tmp_path) == ["encoder"]
 
 
 def test_of_two_writers_the_later_wins_whole(tmp_path):

@@ -75,7 +75,7 @@ FLOORS = [
         "serve.together",
         "serve.judging",
     ],
-    ["serve.service", "serve.metrics", "serve.answers", "serve.examples", "serve.forms"],
+    ["serve.service", "serve.metrics", "serve.answers", "serve.openapi", "serve.forms"],
     ["serve.gate", "serve.app", "serve.server"],
     # The web page.
     ["demo.texts", "demo.look", "demo.limits", "demo.card", "demo.envelope", "demo.timeline"],

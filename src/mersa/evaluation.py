@@ -30,6 +30,7 @@ PRINTED_SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1")
 
 SCORES = (*PRINTED_SCORES, "ece")
 CALIBRATION_BINS = 15
+_LEAST_PROBABILITY = 1e-12  # stands for 0, whose logarithm is infinite
 _BIASED = ("macro_f1", "weighted_f1", "ece")
 """Scores that are expected to lie beside what they estimate; shares and their means are not."""
 
@@ -175,6 +176,17 @@ def score(predictions: Predictions, *, draws: int = DRAWS, seed: int = 0) -> dic
     result["confusion"] = confusion.astype(int).tolist()
     result["majority"] = _majority(counts)
     return result
+
+
+def log_loss(probabilities: Array, truth: IntArray) -> float:
+    """Return the mean negative logarithm of the probability of what is true.
+
+    Args:
+        probabilities: (N, C).
+        truth: Label index of each utterance, (N,).
+    """
+    right = probabilities[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(right, _LEAST_PROBABILITY)).mean())
 
 
 def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:

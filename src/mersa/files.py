@@ -49,6 +49,23 @@ def write_whole(path: Path) -> Iterator[Path]:
         ) from error
 
 
+@contextmanager
+def write_whole_folder(path: Path) -> Iterator[Path]:
+    """Give a partial path beside `path` for the block to make a folder at; as `write_whole`.
+
+    What stood at `path` is replaced. A process that is killed leaves at most a folder whose name
+    ends in `.partial`, which the next one removes.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with write_whole(path) as partial:

@@ -129,7 +129,9 @@ def _keep(leaf: Path, tested: Predictions, conditions: Mapping[str, Predictions]
     runs.finish(leaf, metrics)
 
 
-def _keep_pooled(folder: Path, conditions: Mapping[Path, Mapping[str, Predictions]]) -> Any:
+def _keep_pooled(
+    folder: Path, conditions: Mapping[Path, Mapping[str, Predictions]]
+) -> dict[str, Any]:
     """Put the answers of folds, pooled, and the means over seeds above them; return the scores."""
     several = []
     for place in places(folder):
@@ -186,13 +188,14 @@ def _evaluate_elsewhere(
             f"on, as {min(known)!r}; leave them out, or give the run's whole corpus"
         )
     selection = select(manifest, runs.load_labels(leaves[0]))
-    asked = (selection.utterances, device)
-    several = [
-        _answers(run, _features(run, manifest, selection.utterances, cache, progress), *asked)
-        for run in (load_run(leaf, device=build.device(device)) for leaf in leaves)
-    ]
-    mean = np.mean([one.probabilities for one in several], axis=0)
-    answered = predictions_of(selection.utterances, "test", mean, selection.labels)
+    utterances = selection.utterances
+    several = []
+    for leaf in leaves:
+        run = load_run(leaf, device=build.device(device))
+        features = _features(run, manifest, utterances, cache, progress)
+        several.append(_answers(run, features, utterances, device).probabilities)
+    mean = np.mean(several, axis=0)
+    answered = predictions_of(utterances, "test", mean, selection.labels)
     first = runs.read_metrics(leaves[0])
     resolved = manifest_path.resolve()
     digest = hashlib.sha256(str(resolved).encode()).hexdigest()[:8]

@@ -25,9 +25,9 @@ def with_modalities_taken(
     Args:
         features: Of utterances.
         share: Probability that an utterance loses one.
-        seed: Of the draw, as of `numpy.random.SeedSequence`.
+        seed: Of the draw, as of `numpy.random.default_rng`.
     """
-    random = np.random.default_rng(np.random.SeedSequence(list(seed)))
+    random = np.random.default_rng(seed)
     taken = random.random(len(features)) < share
     is_text = random.random(len(features)) < 0.5
 

@@ -18,7 +18,7 @@ import torch
 from mersa.batches import FeatureSet, encode, load_features, text_items
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.cache import FeatureCache
-from mersa.evaluation import PRINTED_SCORES, Predictions, predictions_of, score
+from mersa.evaluation import SCORES, Predictions, predictions_of, score
 from mersa.manifest import Utterance
 from mersa.progress import Progress
 from mersa.weights import Run, answer
@@ -56,7 +56,7 @@ def corrupted(text: str, rate: float, vocabulary: Sequence[str], *, key: str, se
         seed: Of the draw.
     """
     digest = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8])
-    random = np.random.default_rng(np.random.SeedSequence([seed, digest]))
+    random = np.random.default_rng([seed, digest])
     result: list[str] = []
     for word in text.split():
         hit, kind, place = random.random(), random.random(), int(random.integers(len(vocabulary)))
@@ -108,8 +108,8 @@ def scored(conditions: Mapping[str, Predictions]) -> list[dict[str, Any]]:
     rows = []
     for name, predictions in conditions.items():
         scores = score(predictions)
-        told = {one: scores[one] for one in (*PRINTED_SCORES, "ece")}
-        bounds = {one: scores["ci95"][one] for one in told}
+        told = {one: scores[one] for one in SCORES}
+        bounds = {one: scores["ci95"][one] for one in SCORES}
         rows.append({"condition": name, **told, "ci95": bounds})
     return rows
 
@@ -118,13 +118,12 @@ def mean_over_seeds(several: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict
     """Average the scores of each condition over seeds, `sd` beside them."""
     rows = []
     for same in zip(*several, strict=True):
-        names = [*PRINTED_SCORES, "ece"]
-        values = {name: [one[name] for one in same] for name in names}
+        values = {name: [one[name] for one in same] for name in SCORES}
         rows.append(
             {
                 "condition": same[0]["condition"],
-                **{name: float(np.mean(values[name])) for name in names},
-                "sd": {name: float(np.std(values[name], ddof=1)) for name in names},
+                **{name: float(np.mean(values[name])) for name in SCORES},
+                "sd": {name: float(np.std(values[name], ddof=1)) for name in SCORES},
             }
         )
     return rows

@@ -35,6 +35,9 @@ from mersa.evaluation import Predictions
 from mersa.files import is_in_a_file, one_process, write_json, write_text, write_whole
 from mersa.manifest import read_table, write_table
 
+PREFIX = "hf:"
+"""What a name of published checkpoints begins with (`mersa.recognize.checkpoints`)."""
+
 CHECKPOINT = "checkpoint.json"
 """What names published checkpoints, in place of the settings of a training."""
 
@@ -72,6 +75,11 @@ _POOLED = (
 )  # what stands above folds and seeds
 _FOLDERS = ("encoders", "figures", "evaluations")
 _VERSIONED = ("mersa", "torch", "transformers", "lightning-fabric", "numpy", "scikit-learn", "soxr")
+
+
+def is_checkpoint(name: str | Path) -> bool:
+    """Say whether a name means published checkpoints, or a folder that names them."""
+    return str(name).startswith(PREFIX) or (Path(name) / CHECKPOINT).is_file()
 
 
 def members(folder: Path) -> list[Path]:

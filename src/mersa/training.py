@@ -29,7 +29,7 @@ from mersa.bootstrap import Array
 from mersa.checkpoint import Stateful, load_state, store_state
 from mersa.config import TrainSettings
 from mersa.errors import ConfigError, RunError
-from mersa.evaluation import quick_scores
+from mersa.evaluation import log_loss, quick_scores
 from mersa.memory import memory_kept
 from mersa.modality_dropout import with_modalities_taken
 from mersa.own import OwnNetwork
@@ -342,7 +342,7 @@ def _validate(
     probabilities = predict(
         network, validation, device=fabric.device, frames_at_once=budget.frames, fabric=fabric
     )
-    scores = {"loss": _log_loss(validation.labels, probabilities)}
+    scores = {"loss": log_loss(probabilities, validation.labels.numpy())}
     if math.isfinite(scores["loss"]):
         scores |= quick_scores(validation.labels.numpy(), probabilities)
     return {f"validation_{name}": value for name, value in scores.items()}
@@ -382,8 +382,3 @@ def _class_weights(labels: Tensor, num_labels: int) -> Tensor:
     """Weigh each label by the inverse of its count, so that the weights' mean over rows is 1."""
     counts = torch.bincount(labels, minlength=num_labels).clamp(min=1)
     return len(labels) / (num_labels * counts.float())
-
-
-def _log_loss(labels: Tensor, probabilities: Array) -> float:
-    truth = probabilities[np.arange(len(labels)), labels.numpy()]
-    return float(-np.log(np.maximum(truth, 1e-12)).mean())

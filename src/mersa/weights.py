@@ -4,8 +4,6 @@
 are sealed by their digests.
 """
 
-import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from mersa.config import Config
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
 from mersa.errors import EncoderError, RunError
-from mersa.files import write_json, write_whole
+from mersa.files import write_json, write_whole, write_whole_folder
 from mersa.progress import Progress, Silent
 from mersa.runs import (
     check_finished,
@@ -127,10 +125,8 @@ def bundle(folder: Path, *, progress: Progress | None = None) -> list[str]:
             if encoder is None or bundled(leaf, modality):
                 continue
             inside = (folder if shared else leaf) / "encoders" / modality
-            partial = inside.with_name(f"{modality}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            encoder.save(partial)
-            partial.rename(inside)
+            with write_whole_folder(inside) as partial:
+                encoder.save(partial)
             copied.append(str(inside))
             progress.say(f"copied {encoder.name} to {inside}")
     progress.say(f"{folder} is whole")
@@ -158,15 +154,12 @@ def save_tuned(
     run that reads it is held to the same parts, and told of a leak.
     """
     inside = folder / "encoders" / modality
-    partial = inside.with_name(f"{modality}.partial")
-    for old in (partial, inside):
-        shutil.rmtree(old, ignore_errors=True)
-    tuned.save(partial)
-    sealed = artefact.files_sha256(
-        partial, sorted(path.name for path in partial.iterdir() if path.is_file())
-    )
-    write_json(partial / artefact.FACTS, {**learnt_from, "files_sha256": sealed})
-    partial.rename(inside)
+    with write_whole_folder(inside) as partial:
+        tuned.save(partial)
+        sealed = artefact.files_sha256(
+            partial, sorted(path.name for path in partial.iterdir() if path.is_file())
+        )
+        write_json(partial / artefact.FACTS, {**learnt_from, "files_sha256": sealed})
     loaded = _build_encoder(modality, config, saved=inside)
     facts = _facts(loaded) | {"tuned_from": _facts(tuned.encoder)}
     write_json(
@@ -188,10 +181,7 @@ def seals(folder: Path) -> dict[str, str]:
     # The fingerprint of a tuned encoder, against which its weights are checked when it is loaded.
     tuned = (f"encoders/{modality}.json" for modality in load_config(folder).tuned)
     calibrated = ["calibration.json"] if (folder / "calibration.json").is_file() else []
-    return {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in (*_SEALED, *tuned, *calibrated)
-    }
+    return artefact.files_sha256(folder, (*_SEALED, *tuned, *calibrated))
 
 
 def _check_seals(folder: Path) -> None:
@@ -220,7 +210,6 @@ def _load_encoder(folder: Path, modality: str, config: Config, device: str) -> E
 def _build_encoder(
     modality: str, config: Config, *, saved: Path | None, device: str = "cpu"
 ) -> Encoder:
-
     if modality == "text":
         return build.text_encoder(config.text, saved=saved, device=device)
     return build.audio_encoder(config.audio, saved=saved, device=device)
@@ -237,7 +226,6 @@ def _facts(encoder: Encoder) -> dict[str, Any]:
 
 
 def _load_weights(path: Path, network: nn.Module) -> None:
-
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -11,7 +11,7 @@ import soundfile as sf
 
 from mersa import Recognizer
 from mersa.demo.card import shown
-from mersa.demo.limits import Limits
+from mersa.demo.limits import PageLimits
 from mersa.demo.local import LocalJudge
 from mersa.demo.open import launch_page, uploads_removed
 from mersa.demo.page import make_page
@@ -45,7 +45,7 @@ def page(recognizer: Recognizer, small_run: Path) -> Iterator[tuple[str, Path]]:
         blocks = make_page(
             LocalJudge(recognizer, longest_s=30),
             card=shown(recognizer.card),
-            limits=Limits(kept_s=3600),
+            limits=PageLimits(kept_s=3600),
         )
         yield launch_page(blocks, port=_free_port()), folder
         blocks.close()
@@ -230,7 +230,7 @@ def test_no_other_machine_is_asked(person, page, toy_corpus):
 
 def test_what_was_sent_is_removed_in_time_and_at_the_end(browser, recognizer, toy_corpus):
     with uploads_removed() as folder:
-        blocks = make_page(LocalJudge(recognizer), limits=Limits(kept_s=1))
+        blocks = make_page(LocalJudge(recognizer), limits=PageLimits(kept_s=1))
         url = launch_page(blocks, port=_free_port())
         person = Person(browser, url)
         person.sends(toy_corpus / "audio" / "toy_s4_d01_u03.ogg")

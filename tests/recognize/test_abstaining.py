@@ -1,4 +1,4 @@
-"""Labels are withheld below the limit that the validation part gives."""
+"""Labels are withheld below the threshold that the validation part gives."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from mersa import runs
 from mersa.emotions import LabelSet
 from mersa.errors import ConfigError
 from mersa.pooling import validation_answers
-from mersa.recognize.abstaining import Limit, limit_for, withheld
+from mersa.recognize.abstaining import Threshold, threshold_for, withheld
 from mersa.recognize.prediction import UNCERTAIN, Prediction, Segment
 from mersa.recognize.recognizer import Recognizer
 from mersa.selective import risk_curve
@@ -39,7 +39,7 @@ def answer(*confidences):
 def test_segments_and_the_whole_are_withheld_each_by_its_own_confidence():
     before = answer(0.9, 0.55, 0.7)
 
-    after = withheld(before, Limit(0.7, "told"))
+    after = withheld(before, Threshold(0.7, "told"))
 
     assert [one.label for one in after.segments] == ["sad", UNCERTAIN, "sad"]
     assert after.label == UNCERTAIN
@@ -52,17 +52,17 @@ def test_segments_and_the_whole_are_withheld_each_by_its_own_confidence():
 def test_nothing_to_judge_stays_without_a_label():
     empty = Prediction(None, {}, 0.0, (), ("audio",))
 
-    assert withheld(empty, Limit(0.5, "told")).label is None
+    assert withheld(empty, Threshold(0.5, "told")).label is None
 
 
-def test_the_limit_is_that_of_the_validation_answers(small_run):
+def test_the_threshold_is_that_of_the_validation_answers(small_run):
     curve = risk_curve(validation_answers(runs.members(small_run)))
     risk = float(curve.risk[len(curve.risk) // 2 :].min())
 
-    limit = Recognizer.from_pretrained(small_run, device="cpu").limit(risk)
+    threshold = Recognizer.from_pretrained(small_run, device="cpu").threshold(risk)
 
-    assert limit.confidence == curve.threshold(risk)
-    assert f"below the confidence {limit.confidence:.3f} are withheld" in limit.note
+    assert threshold.confidence == curve.threshold(risk)
+    assert f"below the confidence {threshold.confidence:.3f} are withheld" in threshold.note
 
 
 def test_a_risk_that_is_never_reached_withholds_everything(small_run, small_corpus):
@@ -71,7 +71,7 @@ def test_a_risk_that_is_never_reached_withholds_everything(small_run, small_corp
 
     told = recognizer.predict(recording, "well", abstain=0.0)
 
-    assert recognizer.limit(0.0).confidence == float("inf")
+    assert recognizer.threshold(0.0).confidence == float("inf")
     assert {told.label, *(one.label for one in told.segments)} == {UNCERTAIN}
     assert (
         "every label is withheld: at no confidence were at most 0% of at least 10"
@@ -89,12 +89,12 @@ def test_a_risk_that_is_no_share_is_refused(small_run, risk):
 
 def test_a_label_of_the_reserved_name_is_refused():
     with pytest.raises(ConfigError, match="has a label 'uncertain', which is the word for"):
-        limit_for(Model("sad", UNCERTAIN), 0.2)
+        threshold_for(Model("sad", UNCERTAIN), 0.2)
 
 
 def test_a_model_without_validation_answers_is_refused():
     with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
-        limit_for(Model("sad", "anger"), 0.2)
+        threshold_for(Model("sad", "anger"), 0.2)
 
 
 def test_a_run_whose_answers_were_left_out_is_refused(small_run, tmp_path):
@@ -104,7 +104,7 @@ def test_a_run_whose_answers_were_left_out_is_refused(small_run, tmp_path):
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
 
     with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
-        recognizer.limit(0.2)
+        recognizer.threshold(0.2)
 
 
 def test_predict_abstains(mersa, small_run, small_corpus, tmp_path):

@@ -19,22 +19,13 @@ from mersa.errors import ConfigError, EncoderError, RunError
 from mersa.recognize.checkpoints import load_checkpoint, save_checkpoint
 from mersa.recognize.recognizer import Recognizer
 from mersa.recognize.scoring import Spoken
+from mersa.serve.together import Together
 
 sys.path.append(str(Path(__file__).parent))
 classifiers = importlib.import_module("classifiers")
 
 TEXT = "I am so happy now"
 SECONDS = (0.3, 0.8, 0.31, 1.4, 0.8, 0.02)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    return classifiers.write_speech_classifier(tmp_path_factory.mktemp("speech"))
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    return classifiers.write_text_classifier(tmp_path_factory.mktemp("words"))
 
 
 @pytest.fixture
@@ -334,6 +325,18 @@ def test_what_masks_training_alone_may_be_missing(own):
     after = load_checkpoint(f"hf:{own}").score(spoken())
 
     np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def test_what_is_told_is_of_the_model_whatever_is_asked_in_its_place(speech, words):
+    recognizer = Recognizer.from_pretrained(
+        f"hf:{speech}+{words}", device="cpu", labels="iemocap-4"
+    )
+
+    other = recognizer.with_scorer(Together(recognizer.scorer))
+
+    assert other.card == recognizer.card
+    assert other.told() == recognizer.told()
+    assert len(other.told()) == 3
 
 
 def test_a_broken_folder_is_refused(tmp_path):

@@ -77,7 +77,7 @@ def test_a_published_run_withholds_labels_by_the_curve_of_its_card(
 
     fetched = Recognizer.from_pretrained(ID, device="cpu")
 
-    assert fetched.limit(row["risk"]).confidence == row["confidence"]
+    assert fetched.threshold(row["risk"]).confidence == row["confidence"]
 
 
 def test_a_run_of_several_seeds_is_published_whole(hub, small_corpus, quick, cache, tmp_path, clip):

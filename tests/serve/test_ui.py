@@ -7,8 +7,8 @@ import httpx
 import pytest
 import soundfile as sf
 
-from mersa.demo.limits import Limits
-from mersa.demo.open import Room
+from mersa.demo.limits import PageLimits
+from mersa.demo.open import UploadGate
 
 TOKEN = "sesam"
 WORDS = "I am waiting for the house from my brother."
@@ -92,9 +92,9 @@ def test_a_full_folder_takes_no_more(tmp_path):
     async def app(scope, receive, send):
         raise AssertionError("let through")
 
-    room = Room(app, folder=tmp_path, limits=Limits(held_mb=0.001))
+    gate = UploadGate(app, folder=tmp_path, limits=PageLimits(held_mb=0.001))
 
-    answer = upload(room)
+    answer = upload(gate)
 
     assert answer.status_code == 503
 
@@ -103,9 +103,9 @@ def test_a_file_that_comes_slowly_is_refused(tmp_path):
     async def app(scope, receive, send):
         await asyncio.sleep(60)
 
-    room = Room(app, folder=tmp_path, limits=Limits(upload_s=0.01))
+    gate = UploadGate(app, folder=tmp_path, limits=PageLimits(upload_s=0.01))
 
-    answer = upload(room)
+    answer = upload(gate)
 
     assert answer.status_code == 408
 

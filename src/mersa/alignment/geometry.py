@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mersa.bootstrap import Array
+from mersa.evaluation import IntArray
 
-IntArray = npt.NDArray[np.int64]
 Embeddings = npt.NDArray[np.floating[Any]]
 
 NUM_NEIGHBOURS = 15

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mersa.alignment import geometry
-from mersa.alignment.geometry import IntArray
 from mersa.alignment.space import LOWER_IS_BETTER, MEASURES, TITLES, Comparison, Points
 from mersa.bootstrap import Array
 from mersa.errors import RunError
-from mersa.evaluation import score_cell
+from mersa.evaluation import IntArray, score_cell
 from mersa.figures import save_png
 
 if TYPE_CHECKING:

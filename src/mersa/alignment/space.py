@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from mersa.alignment import geometry
-from mersa.alignment.geometry import NUM_NEIGHBOURS, Embeddings, IntArray
+from mersa.alignment.geometry import NUM_NEIGHBOURS, Embeddings
 from mersa.bootstrap import DRAWS, FEWEST_GROUPS, Array, group_weights, interval
 from mersa.errors import RunError, ShapeError
-from mersa.evaluation import Predictions, bias, group_tables, score_cell
+from mersa.evaluation import IntArray, Predictions, bias, group_tables, score_cell
 from mersa.tables import aligned
 
 TITLES = {

@@ -138,7 +138,7 @@ def predict(
     }
     recognizer = Recognizer.from_pretrained(model, device=device, **meant)
     if abstain is not None:
-        recognizer.limit(abstain)  # what does not go with the model is told once
+        recognizer.threshold(abstain)  # what does not go with the model is told once
     if not quiet:
         for line in recognizer.told():
             sys.stderr.write(f"{line}\n")
@@ -242,7 +242,7 @@ class _Sink:
         return self._folder.left(recordings) if self._folder else recordings
 
     def write(self, recording: Any, answer: Any) -> None:
-        from mersa.recognize.formats import FORMATS, to_csv
+        from mersa.recognize.formats import to_text
 
         if self._folder:
             self._folder.write(recording, answer)
@@ -251,10 +251,7 @@ class _Sink:
             self.held.append({"audio": recording.name} | answer.as_dict())
             return
         answers = [(recording.name, answer)]
-        if self._form == "csv":
-            content = to_csv(answers, labels=self._labels, header=self._is_first)
-        else:
-            content = FORMATS[self._form](answers)
+        content = to_text(answers, self._form, self._labels, header=self._is_first)
         self._is_first = False
         if self._out is None:
             typer.echo(content, nl=False)

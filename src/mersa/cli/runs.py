@@ -153,27 +153,27 @@ def evaluate(
     (hf:...) are a baseline from outside: of two the weight is fitted on the validation part, unless
     --weight gives it.
     """
-    from mersa.runs import read_json
+    from mersa.held_out import evaluate as run_evaluation
+    from mersa.runs import is_checkpoint, read_json
     from mersa.subgroups import Subgroup, to_text
 
     columns = [column.strip() for column in by.split(",") if column.strip()]
     given = {"labels": labels, "mapping": mapping_of(mapping), "weight": weight}
     with progress_bars(quiet) as progress:
-        if run.startswith("hf:") or (Path(run) / "checkpoint.json").is_file():
+        shared: dict[str, Any] = {
+            "cache": feature_cache(cache),
+            "by": columns,
+            "progress": progress,
+        }
+        if is_checkpoint(run):
             metrics = _score_checkpoint(
-                run, manifest, given, protocol, columns, out, device, cache, progress
+                run, manifest, given, device, protocol=protocol or "auto", out=out, **shared
             )
             answered = [out] if out else []
         else:
-            metrics = _score_run(
-                run,
-                manifest,
-                {**given, "out": out, "protocol": protocol},
-                columns,
-                robustness,
-                device,
-                cache,
-                progress,
+            _check_none_given(run, {**given, "out": out, "protocol": protocol})
+            metrics = run_evaluation(
+                Path(run), manifest_path=manifest, robustness=robustness, device=device, **shared
             )
             answered = _answered(Path(run), metrics)
     groups = {
@@ -196,18 +196,9 @@ def evaluate(
         typer.echo(to_text([Subgroup(**one) for one in held]), nl=False)
 
 
-def _score_run(
-    run: str,
-    manifest: Path | None,
-    given: dict[str, Any],
-    columns: list[str],
-    robustness: bool,
-    device: str,
-    cache: Path | None,
-    progress: Any,
-) -> dict[str, Any]:
+def _check_none_given(run: str, given: dict[str, Any]) -> None:
+    """Refuse options of published checkpoints, since a run has its own."""
     from mersa.errors import ConfigError
-    from mersa.held_out import evaluate as run_evaluation
 
     for option, value in given.items():
         if value not in (None, {}):
@@ -215,15 +206,6 @@ def _score_run(
                 f"--{option.replace('mapping', 'map')} goes with hf:... alone, since {run} has its "
                 "own; leave it out"
             )
-    return run_evaluation(
-        Path(run),
-        cache=feature_cache(cache),
-        manifest_path=manifest,
-        by=columns,
-        robustness=robustness,
-        device=device,
-        progress=progress,
-    )
 
 
 def _answered(run: Path, metrics: dict[str, Any]) -> list[Path]:
@@ -234,41 +216,30 @@ def _answered(run: Path, metrics: dict[str, Any]) -> list[Path]:
 
 
 def _score_checkpoint(
-    name: str,
-    manifest: Path | None,
-    given: dict[str, Any],
-    protocol: str | None,
-    columns: list[str],
-    out: Path | None,
-    device: str,
-    cache: Path | None,
-    progress: Any,
+    name: str, manifest: Path | None, given: dict[str, Any], device: str, **asked: Any
 ) -> dict[str, Any]:
+    """Load published checkpoints, and score them.
+
+    Args:
+        name: Of the checkpoints.
+        manifest: The corpus.
+        given: What `load_checkpoint` takes beside.
+        device: Where they run.
+        asked: What `evaluate_checkpoint` takes beside.
+    """
     from mersa import build
     from mersa.errors import ConfigError
     from mersa.recognize.baseline import evaluate_checkpoint
-    from mersa.recognize.checkpoints import PREFIX, load_checkpoint
+    from mersa.recognize.checkpoints import load_checkpoint
+    from mersa.runs import PREFIX
 
     if manifest is None:
         raise ConfigError(f"no manifest was given; name the corpus: mersa evaluate {name} MANIFEST")
-    if columns and out is None:
+    if asked["by"] and asked["out"] is None:
         raise ConfigError("--by is written into the folder of the answers; name it with --out")
     scorer = load_checkpoint(name, **given, device=build.device(device))
-    for line in scorer.told():
-        progress.say(line)
-    metrics = evaluate_checkpoint(
-        scorer,
-        manifest,
-        cache=feature_cache(cache),
-        protocol=protocol or "auto",
-        fit=given["weight"] is None and name.startswith(PREFIX),
-        by=columns,
-        out=out,
-        progress=progress,
-    )
-    if metrics["fusion"] and metrics["fusion"]["fitted"]:
-        progress.say(f"weight of the sound, fitted on validation: {scorer.weight:.2f}")
-    return metrics
+    fit = given["weight"] is None and name.startswith(PREFIX)
+    return evaluate_checkpoint(scorer, manifest, fit=fit, **asked)
 
 
 def compare(

@@ -17,7 +17,8 @@ def bundle(
 
     It then works offline anywhere.
     """
-    from mersa.recognize.checkpoints import bundle_checkpoint, is_checkpoint
+    from mersa.recognize.checkpoints import bundle_checkpoint
+    from mersa.runs import is_checkpoint
     from mersa.weights import bundle as bundle_run
 
     with progress_bars(quiet) as progress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mersa.demo.envelope import Envelope
 from mersa.demo.timeline import draw_timeline
-from mersa.recognize.formats import FORMATS, to_csv
+from mersa.recognize.formats import FORMATS, to_text
 from mersa.recognize.prediction import Prediction, Segment
 from mersa.report.pictures import as_data_uri
 
@@ -86,8 +86,7 @@ def write_files(
     """
     paths = []
     for form in DOWNLOADS:
-        answers = [(name, prediction)]
-        content = to_csv(answers, labels=labels) if form == "csv" else FORMATS[form](answers)
+        content = to_text([(name, prediction)], form, labels)
         path = folder / f"{Path(name).stem}{FORMATS[form].suffix}"
         path.write_text(content, encoding="utf-8")
         paths.append(str(path))

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-MEGABYTE = 2**20
-
 
 @dataclass(frozen=True)
-class Limits:
+class PageLimits:
     """Bounds of what one person sends, and of what all send together.
 
     Attributes:

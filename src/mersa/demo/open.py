@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from starlette.responses import PlainTextResponse
 
-from mersa.demo.limits import MEGABYTE, Limits
+from mersa.demo.limits import PageLimits
 from mersa.demo.look import STYLE
 from mersa.errors import ConfigError
+from mersa.serve.limits import MEGABYTE
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def launch_page(page: gr.Blocks, *, port: int, limits: Limits | None = None) -> str:
+def launch_page(page: gr.Blocks, *, port: int, limits: PageLimits | None = None) -> str:
     """Open a page for whoever is at this machine, and return its address.
 
     It is open until `page.close()`; `page.block_thread()` waits for Ctrl-C.
@@ -45,7 +46,7 @@ def launch_page(page: gr.Blocks, *, port: int, limits: Limits | None = None) -> 
             inbrowser=False,
             quiet=True,
             prevent_thread_lock=True,
-            **_settings(limits or Limits()),
+            **_settings(limits or PageLimits()),
         )
     except OSError:
         raise ConfigError(
@@ -54,14 +55,16 @@ def launch_page(page: gr.Blocks, *, port: int, limits: Limits | None = None) -> 
     return str(url)
 
 
-def mount_page(app: "FastAPI", page: gr.Blocks, path: str, limits: Limits | None = None) -> None:
+def mount_page(
+    app: "FastAPI", page: gr.Blocks, path: str, limits: PageLimits | None = None
+) -> None:
     """Put a page into an application, below a path; whoever may reach it is the application's."""
-    limits = limits or Limits()
+    limits = limits or PageLimits()
     gr.mount_gradio_app(app, page, path, **_settings(limits))
-    app.add_middleware(Room, folder=Path(os.environ["GRADIO_TEMP_DIR"]), limits=limits)
+    app.add_middleware(UploadGate, folder=Path(os.environ["GRADIO_TEMP_DIR"]), limits=limits)
 
 
-class Room:
+class UploadGate:
     """Refuses files while too much of what was sent is still there, and those that come slowly.
 
     Args:
@@ -70,7 +73,7 @@ class Room:
         limits: Of them.
     """
 
-    def __init__(self, app: "ASGIApp", *, folder: Path, limits: Limits) -> None:
+    def __init__(self, app: "ASGIApp", *, folder: Path, limits: PageLimits) -> None:
         self._app = app
         self._folder = folder
         self._most = limits.held_mb * MEGABYTE
@@ -117,7 +120,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _settings(limits: Limits) -> dict[str, Any]:
+def _settings(limits: PageLimits) -> dict[str, Any]:
     """Return what opening and mounting have in common."""
     return {
         "theme": gr.themes.Default(

@@ -12,12 +12,13 @@ import gradio as gr
 
 from mersa.demo import answer
 from mersa.demo.judge import Judge
-from mersa.demo.limits import MEGABYTE, Limits
+from mersa.demo.limits import PageLimits
 from mersa.demo.texts import CAUTION, IN_SHORT, NOTHING_KEPT
 from mersa.errors import ConfigError, MersaError
 from mersa.recognize.prediction import Prediction
 from mersa.recognize.settings import make_segmentation
 from mersa.recognize.words import SUFFIXES
+from mersa.serve.limits import MEGABYTE
 
 CUTS = {
     "automatic: up to 20 s as a whole, else by speech": "auto",
@@ -29,7 +30,7 @@ CUTS = {
 """What a person may choose, and its name in `mersa predict --segments`."""
 
 
-def make_page(judge: Judge, *, card: str = "", limits: Limits | None = None) -> gr.Blocks:
+def make_page(judge: Judge, *, card: str = "", limits: PageLimits | None = None) -> gr.Blocks:
     """Make the page of a model.
 
     Args:
@@ -41,7 +42,7 @@ def make_page(judge: Judge, *, card: str = "", limits: Limits | None = None) -> 
         What `mersa.demo.open` opens on a port or puts into an application. It must be made within
         `uploads_removed` of that module, which says where sent files lie.
     """
-    limits = limits or Limits()
+    limits = limits or PageLimits()
     reads_words, reads_sound = "text" in judge.modalities, "audio" in judge.modalities
     page: gr.Blocks = gr.Blocks(
         title="mersa",
@@ -152,7 +153,9 @@ class _Asked:
     channels: bool
 
 
-async def _answer(judge: Judge, asked: _Asked, limits: Limits, progress: gr.Progress) -> list[Any]:
+async def _answer(
+    judge: Judge, asked: _Asked, limits: PageLimits, progress: gr.Progress
+) -> list[Any]:
     """Return a value for each of the page's parts.
 
     Raises:
@@ -172,7 +175,7 @@ async def _answer(judge: Judge, asked: _Asked, limits: Limits, progress: gr.Prog
     return await asyncio.to_thread(_parts, judge, prediction, path)
 
 
-def _check(asked: _Asked, limits: Limits) -> None:
+def _check(asked: _Asked, limits: PageLimits) -> None:
     if not (asked.audio or asked.text or asked.words):
         raise ConfigError("nothing was sent; give a recording, or words")
     if asked.text and len(asked.text) > limits.text_chars:

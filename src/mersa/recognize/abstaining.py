@@ -24,7 +24,7 @@ class KnowsItsErrors(Protocol):
 
 
 @dataclass(frozen=True)
-class Limit:
+class Threshold:
     """From which confidence on labels are given.
 
     Attributes:
@@ -36,7 +36,7 @@ class Limit:
     note: str
 
 
-def limit_for(scorer: Scorer, risk: float) -> Limit:
+def threshold_for(scorer: Scorer, risk: float) -> Threshold:
     """Find the lowest confidence from which on at most `risk` of the validation answers is wrong.
 
     Raises:
@@ -61,29 +61,29 @@ def limit_for(scorer: Scorer, risk: float) -> Limit:
         )
     confidence = curve.threshold(risk)
     if confidence is None:
-        return Limit(
+        return Threshold(
             math.inf,
             f"every label is withheld: at no confidence were at most {risk:.0%} of at least "
             f"{FEWEST_ANSWERED} answered validation utterances wrong",
         )
-    return Limit(
+    return Threshold(
         confidence,
         f"labels below the confidence {confidence:.3f} are withheld; from it on at most {risk:.0%} "
         "of the answered validation utterances were wrong",
     )
 
 
-def withheld(prediction: Prediction, limit: Limit) -> Prediction:
-    """Withhold the labels, of segments and of the whole, that lie below a limit.
+def withheld(prediction: Prediction, threshold: Threshold) -> Prediction:
+    """Withhold the labels, of segments and of the whole, that lie below a threshold.
 
     Each is judged by its own confidence, that of a segment after smoothing.
     """
     label = prediction.label
-    if label is not None and prediction.confidence < limit.confidence:
+    if label is not None and prediction.confidence < threshold.confidence:
         label = UNCERTAIN
     segments = tuple(
-        replace(one, label=UNCERTAIN) if one.confidence < limit.confidence else one
+        replace(one, label=UNCERTAIN) if one.confidence < threshold.confidence else one
         for one in prediction.segments
     )
-    notes = (*prediction.notes, limit.note)
+    notes = (*prediction.notes, threshold.note)
     return replace(prediction, label=label, segments=segments, notes=notes)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mersa.batches import audio_items, encode, load_features, text_items
 from mersa.card import checkpoint_card
@@ -19,7 +18,13 @@ from mersa.config import DataSettings
 from mersa.cutting import cut_folds
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import ConfigError, RunError
-from mersa.evaluation import Predictions, concatenate, predictions_of, score
+from mersa.evaluation import (
+    Predictions,
+    concatenate,
+    log_loss,
+    predictions_of,
+    score,
+)
 from mersa.files import is_in_a_file, write_json, write_text
 from mersa.folds import Fold
 from mersa.held_out import check_columns, tell_more
@@ -27,8 +32,8 @@ from mersa.manifest import Manifest, Utterance, read_manifest, write_table
 from mersa.progress import Progress, Silent
 from mersa.protocols import choose
 from mersa.recognize.checkpoints import CheckpointScorer, save_checkpoint
-from mersa.recognize.fusion import fit_weight, fuse, log_loss
-from mersa.recognize.labelling import Probabilities
+from mersa.recognize.fusion import fit_weight, fuse
+from mersa.recognize.scoring import Probabilities
 from mersa.runs import CHECKPOINT, write_predictions
 from mersa.selection import counts_text, data_sha256, select
 from mersa.subgroups import SUBGROUP_COLUMNS
@@ -84,20 +89,15 @@ def evaluate_checkpoint(
     for fold in folds:
         weight = scorer.weight
         if fits:
-            validation = answers.rows(fold, "validation")
-            if not validation.utterances:
-                raise ConfigError(
-                    f"the protocol {protocol} gives no validation part to fit the weight on; give "
-                    "--weight, or choose another --protocol"
-                )
-            truth = _truth(scorer, validation.utterances)
-            weight = fit_weight(*validation.inputs(), truth)
-            losses.append(log_loss(fuse(*validation.inputs(), weight), truth))
+            weight, loss = _fitted(scorer, answers.rows(fold, "validation"), protocol)
+            losses.append(loss)
         weights.append(weight)
         test = answers.rows(fold, "test")
         mean = fuse(*test.inputs(), weight)
         tested.append(predictions_of(test.utterances, "test", mean, scorer.labels))
     scorer.weight = float(np.mean(weights))
+    if fits:
+        progress.say(f"weight of the sound, fitted on validation: {scorer.weight:.2f}")
     answered = concatenate(tested)
     metrics = {
         "state": "evaluated",
@@ -178,8 +178,16 @@ def _cut(utterances: Sequence[Utterance], protocol: str) -> tuple[str, list[Fold
     return name, cut_folds(utterances, DataSettings(protocol=name))
 
 
-def _truth(scorer: CheckpointScorer, utterances: Sequence[Utterance]) -> npt.NDArray[np.int64]:
-    return np.array([scorer.labels.index(one.emotion) for one in utterances], dtype=np.int64)
+def _fitted(scorer: CheckpointScorer, validation: _Answers, protocol: str) -> tuple[float, float]:
+    """Return the weight of the sound that validation asks, and the log loss with it."""
+    if not validation.utterances:
+        raise ConfigError(
+            f"the protocol {protocol} gives no validation part to fit the weight on; give "
+            "--weight, or choose another --protocol"
+        )
+    truth = np.array([scorer.labels.index(one.emotion) for one in validation.utterances])
+    weight = fit_weight(*validation.inputs(), truth)
+    return weight, log_loss(fuse(*validation.inputs(), weight), truth)
 
 
 def _tell(
@@ -190,6 +198,8 @@ def _tell(
     protocol: str,
     progress: Progress,
 ) -> None:
+    for line in scorer.told():
+        progress.say(line)
     tested = sum(part == "test" for fold in folds for part in fold.parts.values())
     progress.say(
         f"protocol {protocol}: {tested} test utterances; left out: "

@@ -5,7 +5,6 @@
 A folder with `checkpoint.json`, which `mersa evaluate hf:... --out` writes, names the same.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +24,13 @@ from mersa.encoders.classifier import (
 from mersa.encoders.hub import readme_of
 from mersa.encoders.huggingface import quiet
 from mersa.errors import ConfigError, EncoderError, RunError
-from mersa.files import write_json, write_text
+from mersa.files import write_json, write_text, write_whole_folder
 from mersa.progress import Progress, Silent
 from mersa.recognize.fusion import EVEN, check_weight, fuse
-from mersa.recognize.labelling import (
-    LabelTable,
-    Probabilities,
-    check_mapping,
-    common_labels,
-    label_table,
-)
-from mersa.recognize.scoring import Spoken, encoded
-from mersa.runs import CHECKPOINT, read_json
+from mersa.recognize.labelling import LabelTable, check_mapping, common_labels, label_table
+from mersa.recognize.scoring import Probabilities, Spoken, encoded
+from mersa.runs import CHECKPOINT, PREFIX, read_json
 
-PREFIX = "hf:"
 SCHEMA = 1
 """Version of `checkpoint.json`."""
 
@@ -159,11 +151,6 @@ class CheckpointScorer:
         }
 
 
-def is_checkpoint(name: str | Path) -> bool:
-    """Say whether a name means published classifiers, or a folder that names them."""
-    return str(name).startswith(PREFIX) or (Path(name) / CHECKPOINT).is_file()
-
-
 def load_checkpoint(
     name: str | Path,
     *,
@@ -221,13 +208,11 @@ def bundle_checkpoint(folder: Path, *, progress: Progress | None = None) -> list
         inside = folder / "encoders" / modality
         if inside.is_dir():
             continue
-        partial = inside.with_name(f"{modality}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        half.classifier.save(partial)
-        readme = readme_of(half.classifier.name, half.classifier.folder)
-        if readme:  # which states the licence
-            write_text(partial / "README.md", readme)
-        partial.rename(inside)
+        with write_whole_folder(inside) as partial:
+            half.classifier.save(partial)
+            readme = readme_of(half.classifier.name, half.classifier.folder)
+            if readme:  # which states the licence
+                write_text(partial / "README.md", readme)
         copied.append(str(inside))
         progress.say(f"copied {half.classifier.name} to {inside}")
     progress.say(f"{folder} is whole")

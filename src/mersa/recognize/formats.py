@@ -129,6 +129,22 @@ FORMATS = {
 }
 
 
+def to_text(
+    answers: Sequence[Answer], form: str, labels: Sequence[str], *, header: bool = True
+) -> str:
+    """Write answers in the format of a name, CSV with a column for each of the labels.
+
+    Args:
+        answers: Recordings and their answers.
+        form: One of `FORMATS`.
+        labels: The emotions that the model tells apart.
+        header: Whether CSV begins with the names of the columns.
+    """
+    if form == "csv":
+        return to_csv(answers, labels=labels, header=header)
+    return FORMATS[form](answers)
+
+
 def _segments(answers: Sequence[Answer]) -> list[Segment]:
     return [segment for _, prediction in answers for segment in prediction.segments]
 

@@ -6,19 +6,16 @@ Shapes: N utterances, C labels.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from mersa.errors import ConfigError
-
-Probabilities = npt.NDArray[np.float64]
+from mersa.evaluation import IntArray, log_loss
+from mersa.recognize.scoring import Probabilities
 
 EVEN = 0.5
 """The weight of the sound where none was given or fitted."""
 
 GRID = tuple(step / 100 for step in range(101))
 """The weights that are tried."""
-
-_LEAST = 1e-12  # probability that counts in place of 0, whose logarithm is infinite
 
 
 def check_weight(weight: float) -> float:
@@ -71,18 +68,12 @@ def fuse(
     return mean
 
 
-def log_loss(probabilities: Probabilities, truth: npt.NDArray[np.int64]) -> float:
-    """Return the mean negative logarithm of the probability of what is true."""
-    right = probabilities[np.arange(len(truth)), truth]
-    return float(-np.log(np.maximum(right, _LEAST)).mean())
-
-
 def fit_weight(
     audio: Probabilities,
     text: Probabilities,
     has_audio: Sequence[bool],
     has_text: Sequence[bool],
-    truth: npt.NDArray[np.int64],
+    truth: IntArray,
 ) -> float:
     """Return the weight of `GRID` with the least log loss; of equal ones that nearest to one half.
 

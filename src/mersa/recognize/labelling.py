@@ -14,8 +14,7 @@ import numpy.typing as npt
 from mersa.emotions import SPELLING_TO_WORD, WORDS, LabelSet, label_set, to_word
 from mersa.encoders.classifier import has_generic_names
 from mersa.errors import ConfigError
-
-Probabilities = npt.NDArray[np.float64]
+from mersa.recognize.scoring import Probabilities
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ told. The ids of the utterances go along, so that a run knows what it has learnt
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def push(
             "license='cc-by-nc-sa-4.0'"
         )
     api = HfApi(token=token)
-    contents = dict(_contents(folder, leaves))
+    contents = _contents(folder, leaves)
     contents["README.md"] = _readme(folder, leaves, repo_id, licence, languages, datasets)
     try:
         with quiet():
@@ -135,21 +135,23 @@ def _modalities(leaf: Path) -> list[str]:
     return [modality for modality, is_used in used.items() if is_used]
 
 
-def _contents(folder: Path, leaves: Sequence[Path]) -> Iterator[tuple[str, bytes | Path]]:
-    """Yield each file of a run that goes, by its name in the repository."""
+def _contents(folder: Path, leaves: Sequence[Path]) -> dict[str, bytes | Path]:
+    """Return the files of a run that go, by their names in the repository."""
+    contents: dict[str, bytes | Path] = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         inside = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in inside.parts)
         if hidden or path.name in _STAYS or _STAYS_BELOW.intersection(inside.parts):
             continue
         if path.name == "predictions.csv":
-            yield inside.as_posix(), path.read_bytes().partition(b"\n")[0] + b"\n"
+            contents[inside.as_posix()] = path.read_bytes().partition(b"\n")[0] + b"\n"
         else:
-            yield inside.as_posix(), path
+            contents[inside.as_posix()] = path
     for leaf in leaves:
         place = leaf.relative_to(folder)
         for name, content in _without_paths(leaf).items():
-            yield (place / name).as_posix(), content
+            contents[(place / name).as_posix()] = content
+    return contents
 
 
 def _without_paths(leaf: Path) -> dict[str, bytes]:
@@ -169,9 +171,10 @@ def _without_paths(leaf: Path) -> dict[str, bytes]:
             changed[name] = _json(facts | {"name": last_name(facts["name"])})
     metrics = runs.read_metrics(leaf)
     seals = metrics["files_sha256"]
-    sealed = {name: hashlib.sha256(changed.get(name, b"")).hexdigest() for name in seals}
-    metrics["files_sha256"] = {
-        name: sealed[name] if name in changed else digest for name, digest in seals.items()
+    metrics["files_sha256"] = seals | {
+        name: hashlib.sha256(content).hexdigest()
+        for name, content in changed.items()
+        if name in seals
     }
     return changed | {"metrics.json": _json(metrics)}
 

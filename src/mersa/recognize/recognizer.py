@@ -12,8 +12,8 @@ from mersa.audio import SAMPLE_RATE, FloatArray, Source
 from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
 from mersa.errors import AudioError, ConfigError, RunError
-from mersa.recognize.abstaining import Limit, limit_for, withheld
-from mersa.recognize.checkpoints import CheckpointScorer, is_checkpoint, load_checkpoint
+from mersa.recognize.abstaining import Threshold, threshold_for, withheld
+from mersa.recognize.checkpoints import CheckpointScorer, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
@@ -42,9 +42,9 @@ class Recognizer:
 
     def __init__(self, scorer: Scorer, *, origin: Path | None = None) -> None:
         self._model = scorer
-        self._scorer = scorer
+        self._scorer = scorer  # what is asked: the model, or what `with_scorer` puts before it
         self._origin = origin
-        self._pad_s: float | None = getattr(scorer, "pad_s", None)
+        self._pad_s = scorer.pad_s if isinstance(scorer, RunScorer) else None
 
     @classmethod
     def from_pretrained(
@@ -73,7 +73,7 @@ class Recognizer:
             RunError: If the run is unfinished, or its labels or weights do not fit.
         """
         device = build.device(device)
-        if is_checkpoint(name):
+        if runs.is_checkpoint(name):
             found = load_checkpoint(
                 name, labels=labels, mapping=mapping, weight=weight, device=device
             )
@@ -118,11 +118,11 @@ class Recognizer:
 
         Of published checkpoints that is what their own labels count as, and the weight of two.
         """
-        if not isinstance(self._scorer, CheckpointScorer):
+        if not isinstance(self._model, CheckpointScorer):
             return []
-        weight = self._scorer.weight
+        weight = self._model.weight
         fused = [f"weight of the sound {weight:g}, of the words {1 - weight:g}"]
-        return self._scorer.told() + (fused if len(self._scorer.halves) == 2 else [])
+        return self._model.told() + (fused if len(self._model.halves) == 2 else [])
 
     @property
     def card(self) -> str:
@@ -133,8 +133,8 @@ class Recognizer:
         written = self._origin / "README.md" if self._origin else None
         if written and written.is_file():
             return written.read_text(encoding="utf-8")
-        if isinstance(self._scorer, CheckpointScorer):
-            return checkpoint_card(self._scorer.facts())
+        if isinstance(self._model, CheckpointScorer):
+            return checkpoint_card(self._model.facts())
         return ""
 
     def push_to_hub(
@@ -169,7 +169,7 @@ class Recognizer:
             RunError: If the model is no run, the run is not bundled or has no licence, or it cannot
                 be put there.
         """
-        if self._origin is None or not isinstance(self._scorer, RunScorer):
+        if self._origin is None or not isinstance(self._model, RunScorer):
             raise RunError(
                 "only a run that mersa train made can be published; published checkpoints are on "
                 "the Hugging Face Hub already"
@@ -224,19 +224,19 @@ class Recognizer:
             ConfigError: If an array comes without its rate, nothing is there that the model reads,
                 words do not go with the segmentation, or `abstain` does not go with the model.
         """
-        limit = None if abstain is None else self.limit(abstain)
+        threshold = None if abstain is None else self.threshold(abstain)
         prediction = self._predict(
             audio, text, sampling_rate, segmentation, words, transcriber, on_seconds
         )
-        return withheld(prediction, limit) if limit else prediction
+        return withheld(prediction, threshold) if threshold else prediction
 
-    def limit(self, risk: float) -> Limit:
+    def threshold(self, risk: float) -> Threshold:
         """Return from which confidence on at most this share of validation answers was wrong.
 
         Raises:
             ConfigError: If the risk is no share, or the model brings no validation answers.
         """
-        return limit_for(self._model, risk)
+        return threshold_for(self._model, risk)
 
     def _predict(
         self,

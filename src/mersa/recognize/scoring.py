@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mersa.audio import SAMPLE_RATE, FloatArray
 from mersa.batches import FeatureSet
+from mersa.bootstrap import Array
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, missing
 from mersa.encoders.budget import Batches, Item
@@ -19,7 +19,8 @@ from mersa.pooling import validation_curve
 from mersa.selective import RiskCurve
 from mersa.weights import Run, answer
 
-Probabilities = npt.NDArray[np.float64]
+Probabilities = Array
+"""Of each label for each utterance, (N, C); each row sums to 1."""
 
 
 @dataclass(frozen=True)

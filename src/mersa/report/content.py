@@ -9,7 +9,7 @@ import numpy as np
 
 from mersa import __version__, runs
 from mersa.contrasts import Contrast, contrast
-from mersa.evaluation import PRINTED_SCORES, group_tables
+from mersa.evaluation import PRINTED_SCORES, SCORES, group_tables
 from mersa.manifest import PARTS, Manifest
 from mersa.paper import ROWS, Row
 from mersa.paper_tables import PRINTED, beside_table
@@ -98,7 +98,7 @@ def _row(row: Row, entry: Entry | None) -> dict[str, Any]:
         "protocol": entry.protocol,
         "n": len(entry.answers[0].ids),
         "groups": len(tables[0].confusion),
-        "scores": {name: scores[name].value for name in (*PRINTED_SCORES, "ece")},
+        "scores": {name: scores[name].value for name in SCORES},
         "ci95": {name: _bounds(scores[name]) for name in PRINTED_SCORES},
         "sd": {
             name: float(np.std([one[name] for one in by_seed], ddof=spread))

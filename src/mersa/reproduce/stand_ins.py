@@ -5,12 +5,11 @@ weights. They go through the same code as the real ones, and their scores say no
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mersa.files import write_json
+from mersa.files import write_json, write_whole_folder
 from mersa.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -62,8 +61,10 @@ def write_encoders(manifest: Manifest, out: Path) -> None:
         manifest: Its train part gives the words of the vocabulary.
         out: Folder that is made; where an encoder stands already, it is written anew.
     """
-    _whole(out / "bert", lambda folder: _write_bert(_words(manifest), folder))
-    _whole(out / "wav2vec2", _write_wav2vec2)
+    with write_whole_folder(out / "bert") as folder:
+        _write_bert(_words(manifest), folder)
+    with write_whole_folder(out / "wav2vec2") as folder:
+        _write_wav2vec2(folder)
 
 
 def _words(manifest: Manifest) -> list[str]:
@@ -119,13 +120,3 @@ def _save(build: Callable[[], "PreTrainedModel"], folder: Path) -> None:
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         build().save_pretrained(folder)
-
-
-def _whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Write a folder beside its place, then put it there."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)

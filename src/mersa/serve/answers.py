@@ -8,9 +8,10 @@ from fastapi import Response
 from starlette.exceptions import HTTPException
 
 from mersa.errors import MersaError
-from mersa.recognize.formats import FORMATS, to_csv, to_jsonl
+from mersa.recognize.formats import to_jsonl, to_text
 from mersa.serve.limits import Refused
 from mersa.serve.measuring import TooLongError
+from mersa.serve.queue import failed
 
 if TYPE_CHECKING:
     from mersa.recognize.prediction import Prediction
@@ -29,8 +30,7 @@ _RETRY_S = 2
 
 def answer(name: str, prediction: "Prediction", form: str, labels: Sequence[str]) -> Response:
     """Return what `mersa predict` prints of one recording."""
-    answers = [(name, prediction)]
-    text = to_csv(answers, labels=labels) if form == "csv" else FORMATS[form](answers)
+    text = to_text([(name, prediction)], form, labels)
     return Response(text, media_type=MEDIA_TYPES[form])
 
 
@@ -45,7 +45,7 @@ def batch_answer(answers: Sequence[tuple[str, "Prediction | Exception"]]) -> Res
 
 def refusal(error: Exception) -> Response:
     """Return an error as JSON, without a traceback."""
-    headers = dict(getattr(error, "headers", None) or {})
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Refused) and error.retry:
         headers["retry-after"] = str(_RETRY_S)
     status = status_of(error)
@@ -71,7 +71,7 @@ def sentence_of(error: Exception) -> str:
         return f"{error.detail.lower()}; /docs lists what there is"
     if isinstance(error, Refused | MersaError):
         return " ".join(str(error).split())
-    return "the server failed, which is a fault of its own; its log says where"
+    return str(failed())
 
 
 def _error_line(name: str, error: Exception) -> str:

@@ -11,12 +11,12 @@ from starlette.requests import ClientDisconnect
 from mersa import __version__
 from mersa.errors import ConfigError, MersaError
 from mersa.serve.answers import answer, batch_answer, refusal
-from mersa.serve.examples import BATCH, DESCRIPTION, MODEL, RECOGNIZE
 from mersa.serve.forms import Asked, Upload, read_form
 from mersa.serve.gate import Gate, Traffic
 from mersa.serve.judging import Facts
 from mersa.serve.limits import Refused
 from mersa.serve.metrics import Metrics
+from mersa.serve.openapi import BATCH, DESCRIPTION, MODEL, RECOGNIZE
 from mersa.serve.service import Service
 
 if TYPE_CHECKING:

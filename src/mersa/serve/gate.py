@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mersa.serve.answers import refusal
 from mersa.serve.limits import MEGABYTE, Limits, Refused
 from mersa.serve.metrics import Metrics
-from mersa.serve.pool import told
+from mersa.serve.pool import fault_of
 from mersa.serve.queue import stopping
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Gate:
                 await refusal(stopping())(scope, receive, answer)
         except Exception as error:  # noqa: BLE001  logged without its words, which may be a client's
             if not isinstance(error, Refused):
-                logger.error("a fault: %s", told(error).told)
+                logger.error("a fault: %s", fault_of(error).told)
             if answer.status is None:
                 refused = refusal(error)
                 if refused.status_code == 401 and _is_page(scope["path"]):

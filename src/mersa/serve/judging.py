@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mersa.errors import MersaError
-from mersa.serve.pool import Fault, Item, told
+from mersa.serve.pool import Fault, Item, fault_of
 
 if TYPE_CHECKING:
     from mersa.recognize.prediction import Prediction
@@ -61,4 +61,4 @@ class Judging:
         except MersaError as error:
             return error
         except Exception as error:  # noqa: BLE001  the others of the batch are answered
-            return told(error)
+            return fault_of(error)

@@ -7,6 +7,7 @@ from pydantic import Field
 from mersa.config import Settings, apply_assignments, check_names, validated
 
 MEGABYTE = 2**20
+"""What `_mb` counts."""
 
 
 class Limits(Settings):

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from mersa.decoding import Stretch, decode, opened
 from mersa.errors import MersaError
-from mersa.serve.pool import Fault, Item, told
+from mersa.serve.pool import Fault, Item, fault_of
 
 
 class TooLongError(MersaError):
@@ -38,7 +38,7 @@ class Measuring:
         except MersaError as error:
             return error
         except Exception as error:  # noqa: BLE001  whatever a decoder raises, the others go on
-            return told(error)
+            return fault_of(error)
 
 
 def seconds(file: BinaryIO, longest_s: float) -> float:

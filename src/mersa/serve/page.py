@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mersa.demo.card import shown
-from mersa.demo.limits import Limits as PageLimits
+from mersa.demo.limits import PageLimits
 from mersa.demo.open import mount_page, uploads_removed
 from mersa.demo.page import make_page
 from mersa.errors import ConfigError

@@ -268,7 +268,7 @@ def _main(connection: "Connection[Any, Any]", make: Callable[[], Work]) -> None:
             connection.send(results)
 
 
-def told(error: Exception) -> Fault:
+def fault_of(error: Exception) -> Fault:
     """Describe a failure of ours by its kind and its place."""
     places = traceback.extract_tb(error.__traceback__)[-_TOLD_PLACES:]
     lines = [f"{place.filename}:{place.lineno} in {place.name}" for place in places]

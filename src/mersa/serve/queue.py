@@ -163,6 +163,11 @@ def stopping() -> Refused:
     return Refused(503, "the server stops; ask again later", retry=True)
 
 
+def failed() -> Refused:
+    """Return what is told of a fault of ours, whose own words may hold what was sent."""
+    return Refused(500, "the server failed, which is a fault of its own; its log says where")
+
+
 def late() -> Refused:
     """Return what is told once nobody waits any more."""
     return Refused(504, "no answer was found in time; ask again later, or send less", retry=True)

@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mersa.serve.judging import Facts, Judging
-from mersa.serve.limits import Limits, Refused
+from mersa.serve.limits import Limits
 from mersa.serve.measuring import Measuring
 from mersa.serve.pool import Fault, Pool
-from mersa.serve.queue import Job, Options, Room, late
+from mersa.serve.queue import Job, Options, Room, failed, late
 
 if TYPE_CHECKING:
     from mersa.recognize.prediction import Prediction
@@ -118,7 +118,7 @@ async def _ask(
         job.result.cancel()
     if isinstance(result, Fault):
         logger.error("a fault of the %s process: %s", pool.name, result.told)
-        raise Refused(500, "the server failed, which is a fault of its own; its log says where")
+        raise failed()
     return result
 
 
