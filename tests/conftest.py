@@ -1,6 +1,5 @@
 """What every test shares: one thread, no network, a toy corpus and a run trained on it."""
 
-import csv
 import io
 import ipaddress
 import socket
@@ -17,6 +16,7 @@ from mersa.config import apply_assignments, make_config
 from mersa.corpora import toy
 from mersa.corpora.place import place
 from mersa.encoders.cache import FeatureCache
+from mersa.manifest import read_table, write_table
 from mersa.paper import find_row
 
 SMALL = ("s1_d01", "s1_d02", "s1_d03", "s2_d01", "s2_d02", "s1_d07", "s2_d04", "s4_d01", "s4_d02")
@@ -94,7 +94,7 @@ def small_corpus(toy_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def own_corpus(toy_corpus: Path, tmp_path: Path) -> Path:
     """A manifest of the same 72 utterances, recordings and all, that a test may spoil."""
     manifest = _few(toy_corpus, tmp_path / "corpus", link=False)
-    for row in read_rows(manifest):
+    for row in read_table(manifest):
         target = manifest.parent / row["audio"]
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((toy_corpus / row["audio"]).read_bytes())
@@ -189,18 +189,9 @@ def quick_words(cache_folder: Path) -> list[str]:
     return [*options, "--cache", str(cache_folder), "--device", "cpu"]
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _few(toy_corpus: Path, folder: Path, *, link: bool = True) -> Path:
-    rows = [row for row in read_rows(toy_corpus / "manifest.csv") if row["dialogue"] in SMALL]
-    folder.mkdir(exist_ok=True)
-    with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = [row for row in read_table(toy_corpus / "manifest.csv") if row["dialogue"] in SMALL]
+    write_table(rows, rows[0], folder / "manifest.csv")
     if link:
         (folder / "audio").symlink_to(toy_corpus / "audio", target_is_directory=True)
     return folder / "manifest.csv"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from conftest import read_rows
 from mersa import calibration, runs, weights
 from mersa.calibration import BOUNDS, fit_temperature, score_confident, tempered, with_temperature
 from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.experiment import train
 from mersa.held_out import evaluate
+from mersa.manifest import read_table
 from mersa.recognize.recognizer import Recognizer
 
 
@@ -144,7 +144,7 @@ def test_a_run_answers_with_its_temperature_everywhere(pair, small_corpus):
         answers.probabilities, with_temperature(raw.probabilities, temperature), atol=1e-12
     )
     assert np.array_equal(answers.probabilities.argmax(1), raw.probabilities.argmax(1))
-    row = next(one for one in read_rows(small_corpus) if one["id"] == answers.ids[-1])
+    row = next(one for one in read_table(small_corpus) if one["id"] == answers.ids[-1])
     told = Recognizer.from_pretrained(with_it, device="cpu").predict(
         small_corpus.parent / row["audio"], row["text"], segmentation="whole"
     )
@@ -191,7 +191,7 @@ def test_each_fold_has_its_own_and_their_mean_answers(
 
     temperatures = [runs.read_temperature(leaf) for leaf in leaves]
     assert len(set(temperatures)) == len(leaves) > 1
-    row = read_rows(own_corpus)[0]
+    row = read_table(own_corpus)[0]
     audio = own_corpus.parent / row["audio"]
     told = [
         list(

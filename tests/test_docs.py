@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from conftest import read_rows
 from mersa import Recognizer
 from mersa.audio import read_audio
 from mersa.demo.texts import IN_SHORT
+from mersa.manifest import read_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 _BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -22,7 +22,7 @@ _FILE = re.compile(r"# (\w+\.py)\n")
 def folder(tmp_path, monkeypatch, small_corpus):
     """An empty working folder with `calls/`, where Python finds modules."""
     (tmp_path / "calls").mkdir()
-    for number, row in enumerate(read_rows(small_corpus)):
+    for number, row in enumerate(read_table(small_corpus)):
         if row["emotion"] in {"anger", "sad"}:
             speaker = ("anna", "bert", "carl", "dora")[number % 4]
             name = f"{speaker}_{row['emotion']}_{number:02d}.wav"
@@ -50,7 +50,7 @@ def test_what_extending_shows_works(folder, mersa, cache_folder):
     recording = folder / "toy/audio/toy_s4_d01_u03.ogg"
     prediction = names["prediction"]
     assert again.predict(recording, "I am waiting for the house.").scores == prediction.scores
-    assert len(read_rows(folder / "calls.csv")) == len(list((folder / "calls").iterdir()))
+    assert len(read_table(folder / "calls.csv")) == len(list((folder / "calls").iterdir()))
 
 
 def test_the_page_says_in_short_what_responsible_use_says():

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from conftest import read_rows
 from mersa import Recognizer
 from mersa.audio import read_audio
+from mersa.manifest import read_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WORDS = "I am waiting for the house from my brother."
@@ -64,7 +64,7 @@ def test_a_folder_becomes_a_table(run_example, small_run, recordings, tmp_path):
 
     said = run_example("folder", small_run, tmp_path, tmp_path / "answers.csv")
 
-    rows = read_rows(tmp_path / "answers.csv")
+    rows = read_table(tmp_path / "answers.csv")
     assert [Path(row["audio"]).name for row in rows] == ["0.wav", "1.wav"]
     assert "bad.wav" in said.err
     assert "2 of 3 recordings judged" in said.out
@@ -91,7 +91,7 @@ def test_an_own_table_is_learnt_and_scored(run_example, toy_corpus, small_corpus
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["audio", "text", "emotion", "speaker"])
-        for row in read_rows(small_corpus):
+        for row in read_table(small_corpus):
             writer.writerow([row[name] for name in ("audio", "text", "emotion", "speaker")])
     (tmp_path / "audio").symlink_to(toy_corpus / "audio", target_is_directory=True)
 

@@ -5,11 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from conftest import read_rows
 from mersa import runs
 from mersa.encoders.cache import FeatureCache
 from mersa.experiment import train
 from mersa.held_out import evaluate
+from mersa.manifest import read_table
 from mersa.recognize.recognizer import Recognizer
 from mersa.robustness import (
     AUDIO_ONLY,
@@ -125,7 +125,7 @@ def test_sound_only_is_what_predict_says_without_words(small_run, small_corpus, 
     evaluate(folder, cache=fresh, device="cpu")
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
     tested = runs.read_predictions(folder).part("test")
-    rows = {one["id"]: one for one in read_rows(small_corpus)}
+    rows = {one["id"]: one for one in read_table(small_corpus)}
 
     told = [
         recognizer.predict(small_corpus.parent / rows[id_]["audio"], segmentation="whole").label

@@ -1,7 +1,10 @@
 """Published checkpoints scored on a corpus, beside runs."""
 
+import importlib
 import json
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,19 @@ from mersa.manifest import read_manifest
 from mersa.recognize.baseline import evaluate_checkpoint
 from mersa.recognize.checkpoints import load_checkpoint
 from mersa.recognize.recognizer import Recognizer
+
+sys.path.append(str(Path(__file__).parent))
+classifiers = importlib.import_module("classifiers")
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    return classifiers.write_speech_classifier(tmp_path_factory.mktemp("speech"))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    return classifiers.write_text_classifier(tmp_path_factory.mktemp("words"))
 
 
 @pytest.fixture
