@@ -336,6 +336,13 @@ def test_a_config_of_other_kinds_of_values_is_told(own, change):
         load_checkpoint(f"hf:{own}")
 
 
+def test_a_label_that_is_given_two_meanings_is_refused(speech, clip, mersa):
+    said = mersa("predict", f"hf:{speech}", clip, "--map", "hap=happy,HAP=sad")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "mersa predict: --map gives 'HAP' twice; give it once\n"
+
+
 def test_what_masks_training_alone_may_be_missing(own):
     before = load_checkpoint(f"hf:{own}").score(spoken())
     change_weights(own, lambda tensors: tensors.pop("wav2vec2.masked_spec_embed"))
