@@ -28,8 +28,21 @@ from mersa.errors import EncoderError, RunError, first_line
 from mersa.manifest import read_manifest
 from mersa.weights import bundled
 
-_STAYS = {"subgroups.json", runs.STATE, runs.REFIT_STATE}
-_STAYS_BELOW = {"evaluations"}
+_GOES = {
+    "README.md",
+    "calibration.json",
+    "config.toml",
+    "environment.json",
+    "history.csv",
+    "labels.json",
+    "metrics.json",
+    "model.safetensors",
+    "parts.csv",
+    "predictions.csv",
+}
+_GOES_BELOW = {"encoders", "figures"}
+"""What is published; whatever else somebody put into the folder stays."""
+
 _ERRORS = (HTTP_ERROR, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
 
 
@@ -76,8 +89,14 @@ def push(
             "license='cc-by-nc-sa-4.0'"
         )
     api = HfApi(token=token)
-    contents = dict(_contents(folder, leaves))
-    contents["README.md"] = _readme(folder, leaves, repo_id, licence, languages, datasets)
+    try:
+        contents = dict(_contents(folder, leaves))
+        contents["README.md"] = _readme(folder, leaves, repo_id, licence, languages, datasets)
+    except KeyError as error:
+        raise RunError(
+            f"a file of {folder} lacks {error}, which training writes; bring back the file, or "
+            "train anew with --again"
+        ) from None
     try:
         with quiet():
             api.create_repo(repo_id, private=private, exist_ok=True)
@@ -137,10 +156,10 @@ def _modalities(leaf: Path) -> list[str]:
 
 def _contents(folder: Path, leaves: Sequence[Path]) -> Iterator[tuple[str, bytes | Path]]:
     """Yield each file of a run that goes, by its name in the repository."""
+    _check_links(folder)
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or path.name in _STAYS or _STAYS_BELOW.intersection(inside.parts):
+        if not (path.name in _GOES or _GOES_BELOW.intersection(inside.parts)):
             continue
         if path.name == "predictions.csv":
             yield inside.as_posix(), path.read_bytes().partition(b"\n")[0] + b"\n"
@@ -150,6 +169,15 @@ def _contents(folder: Path, leaves: Sequence[Path]) -> Iterator[tuple[str, bytes
         place = leaf.relative_to(folder)
         for name, content in _without_paths(leaf).items():
             yield (place / name).as_posix(), content
+
+
+def _check_links(folder: Path) -> None:
+    link = next((one for one in sorted(folder.rglob("*")) if one.is_symlink()), None)
+    if link is not None:
+        raise RunError(
+            f"{link} is a link, which may lead to what is not meant to be published; put the file "
+            "itself there, or take the link away"
+        )
 
 
 def _without_paths(leaf: Path) -> dict[str, bytes]:
