@@ -87,6 +87,17 @@ def test_weights_left_over_are_named(bert):
         load_model(bert)
 
 
+def test_the_layer_weights_of_a_head_are_no_weights_of_the_encoder(tmp_path):
+    """SUPERB's classifiers, as superb/wav2vec2-base-superb-er, read a weighted sum of layers."""
+    folder = folders.write_wav2vec2(tmp_path)
+    before, _ = load_model(folder)
+    change_weights(folder, lambda weights: weights | {"layer_weights": torch.ones(3)})
+
+    after, _ = load_model(folder)
+
+    assert all(torch.equal(one, after.state_dict()[n]) for n, one in before.state_dict().items())
+
+
 def test_weights_of_another_shape_are_named_with_both_shapes(bert):
     change_config(bert, intermediate_size=44)
 

@@ -30,6 +30,7 @@ HARMLESS_EXTRAS = {
     r"^(generator|discriminator)_(predictions|lm_head)\.": "ELECTRA's heads of pretraining",
     r"^(quantizer|project_q|project_hid)\.": "wav2vec 2.0's targets of pretraining",
     r"^(classifier|projector|qa_outputs)\.": "heads of a model tuned to a task",
+    r"^layer_weights$": "the share of each layer that such a head reads",
 }
 """Weights that a checkpoint may hold beside the encoder's own, and what they are."""
 
