@@ -180,6 +180,14 @@ def test_another_temperature_is_refused(pair, tmp_path, spoil):
         weights.load_run(folder)
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e400", "1e-320", "0.0"])
+def test_a_temperature_that_none_can_have_is_refused(tmp_path, value):
+    (tmp_path / "calibration.json").write_text(f'{{"temperature": {value}}}')
+
+    with pytest.raises(RunError, match=r"but a number from 0.1 to 10.0 was expected; bring back"):
+        runs.read_temperature(tmp_path)
+
+
 def test_each_fold_has_its_own_and_their_mean_answers(
     few_suffice, own_corpus, cache, quick, tmp_path
 ):

@@ -157,6 +157,7 @@ def test_an_encoder_is_found_by_its_name(name, tmp_path):
         ("nowhere:Steps", r"audio.name is 'nowhere:Steps'.* cannot be imported .*PYTHONPATH"),
         ("theirs:Stairs", "the module has no such object"),
         ("theirs:number", "holds a int there"),
+        ("builtins:int", r"cannot be called as int\(saved=..., device=...\): no signature"),
         ("theirs:Asking", r"cannot be called as Asking\(saved=..., device=...\).*path"),
     ],
 )

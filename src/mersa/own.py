@@ -153,7 +153,7 @@ def _check_call(
     """See that something can be called so, before it is."""
     try:
         inspect.signature(make).bind(*arguments, **named)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # built-in types may tell no signature
         called = ", ".join([*("..." for _ in arguments), *(f"{key}=..." for key in named)])
         raise ConfigError(
             f"{setting} {name!r} cannot be called as {name.partition(':')[2]}({called}): {error}; "

@@ -83,11 +83,35 @@ def validation_curve(leaves: Sequence[Path]) -> RiskCurve:
 
     Args:
         leaves: All of one run.
+
+    Raises:
+        RunError: If answers are missing, or the card tells no curve.
     """
-    if any(runs.read_predictions(leaf).ids for leaf in leaves):
+    kept = [_has_answers(leaf) for leaf in leaves]
+    if any(kept):
         return risk_curve(validation_answers(leaves))
-    scores = runs.read_metrics(Path(os.path.commonpath(leaves)))["parts"]["validation"]
-    return selective.from_dict(scores["selective"], scores["n"])
+    folder = Path(os.path.commonpath(leaves))
+    scores = runs.read_metrics(folder)["parts"].get("validation", {})
+    try:
+        return selective.from_dict(scores["selective"], scores["n"])
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"{folder} holds neither validation answers nor the errors among the surest of them, "
+            "from which abstain takes its threshold; leave abstain out, or train anew"
+        ) from None
+
+
+def _has_answers(leaf: Path) -> bool:
+    """Say whether a leaf keeps its answers, and see that none of validation were lost."""
+    answered = runs.read_predictions(leaf)
+    found = len(answered.part("validation").ids)
+    expected = runs.read_metrics(leaf)["parts"].get("validation", {}).get("n", 0)
+    if found and found != expected:
+        raise RunError(
+            f"{leaf / 'predictions.csv'} has {found} validation answers, but training wrote "
+            f"{expected}; bring back the file that training wrote"
+        )
+    return bool(answered.ids)
 
 
 def title(folder: Path) -> str:

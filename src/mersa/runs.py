@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from mersa import __version__
-from mersa.calibration import Calibration, tempered
+from mersa.calibration import BOUNDS, Calibration, tempered
 from mersa.card import model_card
 from mersa.config import Config, located, make_config, read_config, to_toml
 from mersa.emotions import LABEL_SETS, LabelSet
@@ -338,10 +338,11 @@ def read_temperature(folder: Path) -> float | None:
     if not path.is_file():
         return None
     temperature = read_json(path).get("temperature")
-    if not isinstance(temperature, float) or temperature <= 0:
+    low, high = BOUNDS
+    if not isinstance(temperature, float) or not low <= temperature <= high:
         raise RunError(
-            f"{path} gives the temperature {temperature!r}, but a number above 0 was expected; "
-            "bring back the file that training wrote"
+            f"{path} gives the temperature {temperature!r}, but a number from {low} to {high} was "
+            "expected; bring back the file that training wrote"
         )
     return temperature
 

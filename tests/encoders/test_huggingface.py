@@ -87,6 +87,17 @@ def test_weights_left_over_are_named(bert):
         load_model(bert)
 
 
+def test_the_layer_weights_of_a_head_are_no_weights_of_the_encoder(tmp_path):
+    """SUPERB's classifiers, as superb/wav2vec2-base-superb-er, read a weighted sum of layers."""
+    folder = folders.write_wav2vec2(tmp_path)
+    before, _ = load_model(folder)
+    change_weights(folder, lambda weights: weights | {"layer_weights": torch.ones(3)})
+
+    after, _ = load_model(folder)
+
+    assert all(torch.equal(one, after.state_dict()[n]) for n, one in before.state_dict().items())
+
+
 def test_weights_of_another_shape_are_named_with_both_shapes(bert):
     change_config(bert, intermediate_size=44)
 
@@ -114,11 +125,40 @@ def test_a_pickle_with_code_is_refused_and_not_run(bert, tmp_path):
     (bert / "model.safetensors").unlink()
     (bert / "pytorch_model.bin").write_bytes(pickle.dumps({"weight": Trap()}, protocol=2))
 
-    with pytest.raises(EncoderError, match="cannot be loaded"):
-        load_model(bert)
-    with pytest.raises(EncoderError, match="cannot be read"):
-        content_hash(bert, {})
+    for use in (load_model, lambda folder: content_hash(folder, {})):
+        with pytest.raises(EncoderError, match=r"pickled and hold more than .* not read; fetch"):
+            use(bert)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "held", [[1, 2], torch.zeros(2), {1: torch.zeros(2)}], ids=["list", "tensor", "numbers"]
+)
+def test_a_pickle_that_is_no_table_of_weights_is_refused(bert, held):
+    (bert / "model.safetensors").unlink()
+    torch.save(held, bert / "pytorch_model.bin")
+
+    with pytest.raises(EncoderError, match=r"weights in .* cannot be loaded .*fetch the model"):
+        load_model(bert)
+
+
+@pytest.mark.parametrize("held", ['["a"]', '{"a": 1}'])
+def test_a_broken_index_of_weights_is_named(bert, held):
+    (bert / "model.safetensors").unlink()
+    (bert / "model.safetensors.index.json").write_text(f'{{"weight_map": {held}}}')
+
+    with pytest.raises(EncoderError, match=r"index.json does not map weights to files; fetch"):
+        load_model(bert)
+
+
+@pytest.mark.parametrize(
+    "change", [{"pad_token_id": 9999}, {"hidden_act": "none"}, {"num_attention_heads": 0}]
+)
+def test_a_config_that_builds_no_model_is_told(bert, change):
+    change_config(bert, **change)
+
+    with pytest.raises(EncoderError, match=r"weights in .* cannot be loaded .*fetch the model"):
+        load_model(bert)
 
 
 def test_weights_with_the_names_of_2018_load(bert):

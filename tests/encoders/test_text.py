@@ -299,6 +299,14 @@ def test_a_broken_tokenizer_is_named(tmp_path):
         TextEncoder(str(folder))
 
 
+def test_a_tokenizer_that_takes_no_text_is_named(tmp_path):
+    folder = folders.write_bert(tmp_path)
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": -5}')
+
+    with pytest.raises(EncoderError, match=r"takes -5 tokens .* at least 3, .*; give the files"):
+        TextEncoder(str(folder))
+
+
 def test_a_tokenizer_of_another_model_is_named(tmp_path):
     folder = folders.write_bert(tmp_path)
     with (folder / "vocab.txt").open("a") as file:

@@ -8,7 +8,7 @@ import pytest
 
 from mersa import runs
 from mersa.emotions import LabelSet
-from mersa.errors import ConfigError
+from mersa.errors import ConfigError, RunError
 from mersa.pooling import validation_answers
 from mersa.recognize.abstaining import Threshold, threshold_for, withheld
 from mersa.recognize.prediction import UNCERTAIN, Prediction, Segment
@@ -105,6 +105,31 @@ def test_a_run_whose_answers_were_left_out_is_refused(small_run, tmp_path):
 
     with pytest.raises(ConfigError, match="this model brings none; leave abstain out"):
         recognizer.threshold(0.2)
+
+
+@pytest.mark.parametrize("kept", [slice(-4), slice(None)])
+def test_lost_or_doubled_validation_answers_are_refused(small_run, tmp_path, kept):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    path = folder / "predictions.csv"
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([head, *rows[kept], *(rows if kept == slice(None) else [])]))
+    recognizer = Recognizer.from_pretrained(folder, device="cpu")
+
+    with pytest.raises(RunError, match=r"validation answers, but training wrote \d+; bring back"):
+        recognizer.limit(0.2)
+
+
+def test_a_published_run_whose_card_tells_no_curve_is_refused(small_run, tmp_path):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    answers = folder / "predictions.csv"
+    answers.write_text(answers.read_text().splitlines()[0] + "\n")
+    metrics = runs.read_metrics(folder)
+    del metrics["parts"]["validation"]["selective"]
+    runs.write_json(folder / "metrics.json", metrics)
+    recognizer = Recognizer.from_pretrained(folder, device="cpu")
+
+    with pytest.raises(RunError, match=r"holds neither validation answers .*leave abstain out"):
+        recognizer.limit(0.2)
 
 
 def test_predict_abstains(mersa, small_run, small_corpus, tmp_path):

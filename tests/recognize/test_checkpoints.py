@@ -328,6 +328,22 @@ def test_broken_weights_are_told_before_any_recording(own, clip, mersa):
     assert said.err.count("are missing (classifier.bias)") == 1
 
 
+@pytest.mark.parametrize("change", [{"architectures": [1]}, {"id2label": ["neu", "hap"]}])
+def test_a_config_of_other_kinds_of_values_is_told(own, change):
+    config = own / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | change))
+
+    with pytest.raises(EncoderError, match=r"was made as 1, but|config.json cannot be used"):
+        load_checkpoint(f"hf:{own}")
+
+
+def test_a_label_that_is_given_two_meanings_is_refused(speech, clip, mersa):
+    said = mersa("predict", f"hf:{speech}", clip, "--map", "hap=happy,HAP=sad")
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "mersa predict: --map gives 'HAP' twice; give it once\n"
+
+
 def test_what_masks_training_alone_may_be_missing(own):
     before = load_checkpoint(f"hf:{own}").score(spoken())
     change_weights(own, lambda tensors: tensors.pop("wav2vec2.masked_spec_embed"))

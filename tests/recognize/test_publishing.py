@@ -135,6 +135,32 @@ def test_labels_speakers_and_paths_stay_here(hub, bundled):
     assert not [name for name in published if name.endswith((".pt", ".bin", ".pkl"))]
 
 
+def test_what_a_run_does_not_need_stays_here(hub, bundled):
+    (bundled / "who_said_it.csv").write_text("u1,Jane")
+
+    push(bundled, ID, licence="mit")
+
+    assert "who_said_it.csv" not in hub["models"][ID]
+    assert "figures/coverage.png" in hub["models"][ID]
+
+
+def test_a_link_is_not_followed(hub, bundled, tmp_path):
+    (tmp_path / "secret").write_text("of this machine")
+    (bundled / "encoders" / "notes.txt").symlink_to(tmp_path / "secret")
+
+    with pytest.raises(RunError, match=r"notes.txt is a link, which may lead .*; put the file"):
+        push(bundled, ID, licence="mit")
+    assert hub["asked"] == []
+
+
+def test_a_run_with_a_broken_description_is_told(hub, bundled):
+    (bundled / "environment.json").write_text("{}")
+
+    with pytest.raises(RunError, match=r"lacks 'manifest', which training writes; bring back"):
+        push(bundled, ID, licence="mit")
+    assert hub["asked"] == []
+
+
 def test_an_encoder_from_a_folder_of_this_machine_goes_without_its_path(
     hub, small_corpus, quick, cache, tmp_path
 ):

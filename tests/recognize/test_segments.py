@@ -116,6 +116,7 @@ def test_a_channel_that_is_not_there_is_refused():
     [
         (("sentences",), "'sentences' are not known; choose one of auto, whole, speech, windows"),
         (("speech", ["speech.padding=1"]), "'speech.padding' does not exist; the nearest is 'spe"),
+        (("speech", ["a.b.c=1"]), r"'a.b.c' does not exist; the sections are .*speech.*windows"),
         (("speech", ["speech.pad_s=x"]), r"speech.pad_s is 'x', but input should be a valid numb"),
         (("speech", ["speech.exit_threshold=0.9"]), "must be at most speech.threshold"),
         (("windows", ["windows.step_s=9"]), "step_s must be at most windows.length_s, or sound is"),

@@ -108,13 +108,15 @@ def mapping_of(words: Sequence[str] | None) -> dict[str, str]:
 
 
 def pairs(words: Sequence[str], option: str) -> dict[str, str]:
-    """Read `name=value` words."""
+    """Read `name=value` words, each name once; names differ by more than their case."""
     from mersa.errors import ConfigError
 
-    pairs = {}
+    pairs: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (name.strip() and equals and value.strip()):
             raise ConfigError(f"{option} {word!r} is not a pair; write it as name=value")
+        if name.strip().lower() in map(str.lower, pairs):
+            raise ConfigError(f"{option} gives {name.strip()!r} twice; give it once")
         pairs[name.strip()] = value.strip()
     return pairs

@@ -267,7 +267,7 @@ def _check_task(name: str, modality: Modality, config: Any) -> None:
         else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
     )
     expected = known[config.model_type]
-    made_for = config.architectures or [expected]
+    made_for = [str(one) for one in config.architectures or [expected]]
     if expected not in made_for:
         raise EncoderError(
             f"checkpoint {name!r} was made as {', '.join(made_for)}, but a classifier of its type "

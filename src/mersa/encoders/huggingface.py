@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mersa.encoders.layout import weight_files
+from mersa.encoders.layout import UNUSABLE, holds_more_than_weights, weight_files
 from mersa.errors import EncoderError, first_line
 
 Precision = Literal["float32", "bf16"]
@@ -30,6 +30,7 @@ HARMLESS_EXTRAS = {
     r"^(generator|discriminator)_(predictions|lm_head)\.": "ELECTRA's heads of pretraining",
     r"^(quantizer|project_q|project_hid)\.": "wav2vec 2.0's targets of pretraining",
     r"^(classifier|projector|qa_outputs)\.": "heads of a model tuned to a task",
+    r"^layer_weights$": "the share of each layer that such a head reads",
 }
 """Weights that a checkpoint may hold beside the encoder's own, and what they are."""
 
@@ -49,7 +50,7 @@ def load_config(folder: Path) -> PreTrainedConfig:
     with quiet():
         try:
             config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError, StrictDataclassError) as error:
+        except (*UNUSABLE, StrictDataclassError) as error:
             raise EncoderError(
                 f"{folder / 'config.json'} cannot be used ({first_line(error)}); give the "
                 "config.json that belongs to the weights"
@@ -104,7 +105,9 @@ def load_model(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError, pickle.PickleError) as error:
+        except pickle.UnpicklingError:
+            raise EncoderError(holds_more_than_weights(folder)) from None
+        except (*UNUSABLE, SafetensorError) as error:
             raise EncoderError(
                 f"the weights in {str(folder)!r} cannot be loaded ({first_line(error)}); "
                 "fetch the model again"

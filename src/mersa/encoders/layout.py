@@ -51,6 +51,20 @@ SIDE_FILES = (
 )
 """What stands beside the weights of a model and decides its frames too."""
 
+UNUSABLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What torch and transformers raise where a file holds other values than they expect."""
+
 _TOLD_FILES = ("alignment.json", "align.toml", "modules.json", "1_Pooling/config.json")
 """What stands in an aligned folder and changes no frame."""
 
@@ -111,7 +125,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
             return (folder / name,)
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+            shards = _shards(index)
             missing = [shard for shard in shards if not (folder / Path(shard).name).is_file()]
             if missing or not shards:
                 raise EncoderError(
@@ -122,6 +136,14 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     raise EncoderError(
         f"folder {str(folder)!r} has neither model.safetensors nor pytorch_model.bin; give a "
         "folder that save_pretrained wrote"
+    )
+
+
+def holds_more_than_weights(folder: Path) -> str:
+    """Return what is told of a pickle that is refused: torch's own words advise to run its code."""
+    return (
+        f"the weights in {str(folder)!r} are pickled and hold more than tensors, or are damaged, "
+        "so they are not read; fetch the model again, or choose one with model.safetensors"
     )
 
 
@@ -168,6 +190,14 @@ def copy_side_files(source: Path, folder: Path, *more: str) -> None:
                 shutil.copyfile(source / name, partial)
 
 
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights holds."""
+    weights = read_json(index).get("weight_map", {})
+    if not (isinstance(weights, dict) and all(isinstance(one, str) for one in weights.values())):
+        raise EncoderError(f"{index} does not map weights to files; fetch the model again")
+    return sorted(set(weights.values()))
+
+
 def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield every stored tensor in order of name, one in memory at a time where files allow it."""
     files = weight_files(folder)
@@ -185,7 +215,9 @@ def _tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
             for name in sorted(stored):
                 if isinstance(stored[name], Tensor):
                     yield name, stored[name]
-    except (OSError, RuntimeError, SafetensorError, pickle.PickleError, EOFError) as error:
+    except pickle.UnpicklingError:
+        raise EncoderError(holds_more_than_weights(folder)) from None
+    except (*UNUSABLE, SafetensorError) as error:
         raise EncoderError(
             f"the weights in {str(folder)!r} cannot be read ({first_line(error)}); fetch the "
             "model again"

@@ -31,6 +31,7 @@ from mersa.encoders.layers import Layer, check_layer, take_layer
 from mersa.encoders.layout import (
     TEXT_TYPES,
     TOKENIZER_FILES,
+    UNUSABLE,
     content_hash,
     copy_model,
     read_config,
@@ -306,7 +307,7 @@ class TextEncoder:
         with quiet():
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
+            except UNUSABLE as error:
                 raise EncoderError(
                     f"the tokenizer in {str(self.folder)!r} cannot be loaded "
                     f"({first_line(error)}); save it again beside the model"
@@ -324,6 +325,11 @@ class TextEncoder:
         if getattr(config, "model_type", "") in _OFFSET_TYPES:
             positions -= int(getattr(config, "pad_token_id", 1)) + 1
         most = min(positions, self._tokenizer.model_max_length)
+        if most < 3:
+            raise EncoderError(
+                f"{self.name} takes {most} tokens by its config.json and its tokenizer, but a text "
+                "needs at least 3, marks included; give the files that belong to the weights"
+            )
         if wanted is not None and not 3 <= wanted <= most:
             raise EncoderError(
                 f"max_tokens is {wanted}, but {self.name} takes 3 to {most}, its own marks "

@@ -28,8 +28,21 @@ from mersa.errors import EncoderError, RunError, first_line
 from mersa.manifest import read_manifest
 from mersa.weights import bundled
 
-_STAYS = {"subgroups.json", runs.STATE, runs.REFIT_STATE}
-_STAYS_BELOW = {"evaluations"}
+_GOES = {
+    "README.md",
+    "calibration.json",
+    "config.toml",
+    "environment.json",
+    "history.csv",
+    "labels.json",
+    "metrics.json",
+    "model.safetensors",
+    "parts.csv",
+    "predictions.csv",
+}
+_GOES_BELOW = {"encoders", "figures"}
+"""What is published; whatever else somebody put into the folder stays."""
+
 _ERRORS = (HTTP_ERROR, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)
 
 
@@ -76,8 +89,14 @@ def push(
             "license='cc-by-nc-sa-4.0'"
         )
     api = HfApi(token=token)
-    contents = _contents(folder, leaves)
-    contents["README.md"] = _readme(folder, leaves, repo_id, licence, languages, datasets)
+    try:
+        contents = _contents(folder, leaves)
+        contents["README.md"] = _readme(folder, leaves, repo_id, licence, languages, datasets)
+    except KeyError as error:
+        raise RunError(
+            f"a file of {folder} lacks {error}, which training writes; bring back the file, or "
+            "train anew with --again"
+        ) from None
     try:
         with quiet():
             api.create_repo(repo_id, private=private, exist_ok=True)
@@ -137,11 +156,11 @@ def _modalities(leaf: Path) -> list[str]:
 
 def _contents(folder: Path, leaves: Sequence[Path]) -> dict[str, bytes | Path]:
     """Return the files of a run that go, by their names in the repository."""
+    _check_links(folder)
     contents: dict[str, bytes | Path] = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if hidden or path.name in _STAYS or _STAYS_BELOW.intersection(inside.parts):
+        if not (path.name in _GOES or _GOES_BELOW.intersection(inside.parts)):
             continue
         if path.name == "predictions.csv":
             contents[inside.as_posix()] = path.read_bytes().partition(b"\n")[0] + b"\n"
@@ -152,6 +171,15 @@ def _contents(folder: Path, leaves: Sequence[Path]) -> dict[str, bytes | Path]:
         for name, content in _without_paths(leaf).items():
             contents[(place / name).as_posix()] = content
     return contents
+
+
+def _check_links(folder: Path) -> None:
+    link = next((one for one in sorted(folder.rglob("*")) if one.is_symlink()), None)
+    if link is not None:
+        raise RunError(
+            f"{link} is a link, which may lead to what is not meant to be published; put the file "
+            "itself there, or take the link away"
+        )
 
 
 def _without_paths(leaf: Path) -> dict[str, bytes]:

@@ -128,7 +128,7 @@ def make_segmentation(
             "times (.csv, .json or .rttm)"
         )
     channels = channels or any(turn.channel is not None for turn in turns)
-    nested: dict[str, Any] = apply_assignments({}, assignments)
+    nested: dict[str, Any] = apply_assignments({}, assignments, kind=Segmentation)
     for name in _names_in(nested):
         if name not in _NAMES:
             near = difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.4)
