@@ -14,7 +14,7 @@ from mersa import Recognizer
 from mersa.errors import MersaError
 from mersa.recognize.formats import to_csv
 from mersa.recognize.inputs import find_recordings
-from mersa.recognize.many import Request, predict_many
+from mersa.recognize.many import PredictOptions, predict_many
 from mersa.recognize.settings import make_segmentation
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -26,7 +26,8 @@ asked = parser.parse_args()
 recognizer = Recognizer.from_pretrained(asked.run)
 recordings = find_recordings([asked.folder])
 answers = []
-for recording, answer in predict_many(recognizer, recordings, Request(make_segmentation())):
+options = PredictOptions(make_segmentation())
+for recording, answer in predict_many(recognizer, recordings, options):
     if isinstance(answer, MersaError):
         print(f"{recording.name}: {answer}", file=sys.stderr)
     else:
