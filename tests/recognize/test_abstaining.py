@@ -10,8 +10,8 @@ from mersa import runs
 from mersa.emotions import LabelSet
 from mersa.errors import ConfigError
 from mersa.pooling import validation_answers
-from mersa.recognize.abstaining import Limit, limit_for, withheld
-from mersa.recognize.prediction import UNCERTAIN, Prediction, Segment
+from mersa.recognize.abstaining import ONE_ALONE, Limit, limit_for, withheld
+from mersa.recognize.prediction import UNCERTAIN, WITHOUT_SOUND, Prediction, Segment
 from mersa.recognize.recognizer import Recognizer
 from mersa.selective import risk_curve
 
@@ -77,6 +77,23 @@ def test_a_risk_that_is_never_reached_withholds_everything(small_run, small_corp
         "every label is withheld: at no confidence were at most 0% of at least 10"
         in (told.notes[-1])
     )
+
+
+def test_a_limit_found_with_words_and_sound_is_told_not_to_hold_for_one_alone(
+    small_run, small_corpus
+):
+    recognizer = Recognizer.from_pretrained(small_run, device="cpu")
+    recording = next((small_corpus.parent / "audio").glob("*.ogg"))
+
+    both, sound, words = (
+        recognizer.predict(audio, text, abstain=0.5)
+        for audio, text in ((recording, "well"), (recording, None), (None, "well"))
+    )
+
+    assert ONE_ALONE not in both.notes
+    assert sound.notes[-1] == ONE_ALONE
+    assert words.notes[-1] == ONE_ALONE
+    assert words.notes[0] == WITHOUT_SOUND
 
 
 @pytest.mark.parametrize("risk", [-0.1, 1.0, 7])
