@@ -352,7 +352,7 @@ def _print_scores(folder: Path | str, metrics: dict[str, Any], part: str) -> Non
             f"  {score_title(name):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
-    line = f"  {'calibration error':18} {score_cell(scores, 'ece'):30}"
+    line = f"  {score_title('ece'):18} {score_cell(scores, 'ece'):30}"
     if "ece_without_temperature" in scores:
         line += f" (without temperature: {score_cell(scores, 'ece_without_temperature')})"
     typer.echo(line.rstrip())
