@@ -26,7 +26,8 @@ asked = parser.parse_args()
 recognizer = Recognizer.from_pretrained(asked.run)
 recordings = find_recordings([asked.folder])
 answers = []
-for recording, answer in predict_many(recognizer, recordings, PredictOptions(make_segmentation())):
+options = PredictOptions(make_segmentation())
+for recording, answer in predict_many(recognizer, recordings, options):
     if isinstance(answer, MersaError):
         print(f"{recording.name}: {answer}", file=sys.stderr)
     else:

@@ -519,6 +519,7 @@ def test_the_text_names_difference_p_and_verdict():
     assert cell in lines[2]
     assert lines[2].endswith("  better")
     assert lines[3].startswith("balanced accuracy  ")
+    assert lines[6].startswith("calibration error  ")
     only = made.mcnemar
     assert lines[-1].startswith(
         f"right in text only: {only.only_first}, in both only: {only.only_second}; McNemar's test"

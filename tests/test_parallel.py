@@ -68,7 +68,7 @@ def test_two_processes_find_the_gradients_of_one_in_each_step(two, one, name):
             else:
                 assert torch.equal(mine, theirs)
                 # A bias of the keys has the gradient 0 but for rounding.
-                assert furthest(mine, wanted, floor=1e-4 * largest) < 1e-5
+                assert furthest(mine, wanted, floor=1e-2 * largest) < 1e-5
 
 
 @pytest.mark.parametrize("name", ["plain", "budgets", "memory"])

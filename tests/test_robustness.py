@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mersa import runs
+from mersa.card import WORD_ERROR
 from mersa.encoders.cache import FeatureCache
 from mersa.experiment import train
 from mersa.held_out import evaluate
@@ -178,7 +179,10 @@ def test_folds_are_pooled_seeds_averaged_and_kept_when_summed_up_again(
     assert again["robustness"] == metrics["robustness"]
 
 
-def test_evaluate_prints_the_curve(mersa, small_run, tmp_path):
+def test_evaluate_prints_the_curve_and_what_its_brackets_hold(
+    mersa, small_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mersa.evaluation.FEWEST_GROUPS", 2)  # as many as there are
     folder = shutil.copytree(small_run, tmp_path / "run")
 
     told = mersa("evaluate", folder, "--device", "cpu", "--quiet")
@@ -186,7 +190,8 @@ def test_evaluate_prints_the_curve(mersa, small_run, tmp_path):
 
     lines = [line.split("  ")[0] for line in told.out.splitlines()]
     assert told.code == left_out.code == 0
-    assert lines[-len(CONDITIONS) :] == CONDITIONS
+    assert lines[0].endswith(" groups; brackets hold 95 % intervals")
+    assert lines[-len(CONDITIONS) - 1 :] == [*CONDITIONS, WORD_ERROR]
     assert SWAPPED not in left_out.out
 
 

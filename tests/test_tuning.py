@@ -634,10 +634,10 @@ def test_joined_and_shuffled_sets_read_what_their_rows_say(tmp_path):
     joined = one.joined(other)
     shuffled = one.shuffled("text", 0)
 
-    assert [len(joined._frames(row)[0]) for row in range(5)] == list(map(len, joined.text))
-    assert torch.equal(joined._frames(4)[0], other._frames(1)[0])
-    before = [one._frames(row) for row in range(3)]
-    after = [shuffled._frames(row) for row in range(3)]
+    assert [len(joined.frames(row)[0]) for row in range(5)] == list(map(len, joined.text))
+    assert torch.equal(joined.frames(4)[0], other._frames(1)[0])
+    before = [one.frames(row) for row in range(3)]
+    after = [shuffled.frames(row) for row in range(3)]
     assert [len(words) for words, _ in after] == list(map(len, shuffled.text))
     assert not any(torch.equal(a[0], b[0]) for a, b in zip(before, after, strict=True))
     assert all(torch.equal(a[1], b[1]) for a, b in zip(before, after, strict=True))

@@ -24,6 +24,12 @@ WEIGHT_LICENCES: Mapping[str, str] = {
 }
 """Licences of weights as their publishers state them."""
 
+WORD_ERROR = (
+    "A word error replaces a word by another one of the train part (60 %), leaves it out (25 %) or "
+    "puts such a word behind it (15 %)."
+)
+"""What the conditions of `mersa.robustness` mean by one."""
+
 
 def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
     """Write the card of a leaf run, Markdown with the front matter of the Hugging Face Hub.
@@ -324,8 +330,7 @@ def _robustness(metrics: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "A word error replaces a word by another one of the train part (60 %), leaves it out "
-        "(25 %) or puts such a word behind it (15 %).",
+        WORD_ERROR,
         "",
     ]
 

@@ -206,7 +206,7 @@ def quick_scores(truth: IntArray, probabilities: Array) -> dict[str, float]:
 
 def score_title(name: str) -> str:
     """Return how tables head a score, as `balanced accuracy`."""
-    return name.replace("_", " ")
+    return "calibration error" if name == "ece" else name.replace("_", " ")
 
 
 def score_cell(scores: Mapping[str, Any], name: str) -> str:

@@ -129,7 +129,7 @@ def bundle(folder: Path, *, progress: Progress | None = None) -> list[str]:
                 encoder.save(partial)
             copied.append(str(inside))
             progress.say(f"copied {encoder.name} to {inside}")
-    progress.say(f"{folder} is whole")
+    progress.say(f"{folder} holds all that it needs to answer, offline and on other machines")
     return copied
 
 

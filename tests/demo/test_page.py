@@ -109,6 +109,7 @@ class Person:
             lambda: (
                 (said := self.one(selector).get_attribute("textContent"))
                 and wanted in said
+                and "processing" not in said  # what Gradio writes over a part until it is done
                 and said
             )
         )

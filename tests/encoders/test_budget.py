@@ -106,7 +106,7 @@ def test_out_of_memory_halves_the_budget_and_goes_on(error, caplog):
     assert all(np.array_equal(found[key], free[key]) for key in free)
     assert [len(batch) for batch in encoder.batches] == [3, 3, 3, 2, 2]
     assert [record.getMessage() for record in caplog.records] == [
-        f"memory ran out on {clips} clips at once; sums goes on with batches of at most {seconds} "
+        f"memory ran out on {clips} inputs at once; sums goes on with batches of at most {seconds} "
         "seconds"
         for clips, seconds in ((13, 6.7), (6, 3))
     ]

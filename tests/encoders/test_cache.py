@@ -140,7 +140,7 @@ def test_a_log_line_says_how_much_was_padding(cache, words, caplog):
         encode_missing(words, items, cache, budget=100)
 
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "3 clips encoded in 2 batches, of which 6.2 % was padding" in message
+    assert "3 inputs encoded in 2 batches, of which 6.2 % was padding" in message
 
 
 def test_progress_counts_what_is_there(cache, words):

@@ -10,8 +10,8 @@ from mersa import runs
 from mersa.emotions import LabelSet
 from mersa.errors import ConfigError, RunError
 from mersa.pooling import validation_answers
-from mersa.recognize.abstaining import Threshold, threshold_for, withheld
-from mersa.recognize.prediction import UNCERTAIN, Prediction, Segment
+from mersa.recognize.abstaining import ONE_ALONE, Threshold, threshold_for, withheld
+from mersa.recognize.prediction import UNCERTAIN, WITHOUT_SOUND, Prediction, Segment
 from mersa.recognize.recognizer import Recognizer
 from mersa.selective import risk_curve
 
@@ -79,6 +79,23 @@ def test_a_risk_that_is_never_reached_withholds_everything(small_run, small_corp
     )
 
 
+def test_a_limit_found_with_words_and_sound_is_told_not_to_hold_for_one_alone(
+    small_run, small_corpus
+):
+    recognizer = Recognizer.from_pretrained(small_run, device="cpu")
+    recording = next((small_corpus.parent / "audio").glob("*.ogg"))
+
+    both, sound, words = (
+        recognizer.predict(audio, text, abstain=0.5)
+        for audio, text in ((recording, "well"), (recording, None), (None, "well"))
+    )
+
+    assert ONE_ALONE not in both.notes
+    assert sound.notes[-1] == ONE_ALONE
+    assert words.notes[-1] == ONE_ALONE
+    assert words.notes[0] == WITHOUT_SOUND
+
+
 @pytest.mark.parametrize("risk", [-0.1, 1.0, 7])
 def test_a_risk_that_is_no_share_is_refused(small_run, risk):
     recognizer = Recognizer.from_pretrained(small_run, device="cpu")
@@ -116,7 +133,7 @@ def test_lost_or_doubled_validation_answers_are_refused(small_run, tmp_path, kep
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
 
     with pytest.raises(RunError, match=r"validation answers, but training wrote \d+; bring back"):
-        recognizer.limit(0.2)
+        recognizer.threshold(0.2)
 
 
 def test_a_published_run_whose_card_tells_no_curve_is_refused(small_run, tmp_path):
@@ -129,7 +146,7 @@ def test_a_published_run_whose_card_tells_no_curve_is_refused(small_run, tmp_pat
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
 
     with pytest.raises(RunError, match=r"holds neither validation answers .*leave abstain out"):
-        recognizer.limit(0.2)
+        recognizer.threshold(0.2)
 
 
 def test_predict_abstains(mersa, small_run, small_corpus, tmp_path):

@@ -31,6 +31,13 @@ def ask(server, files):
         return client.post("/v1/recognize", files=files)
 
 
+def is_asked(server):
+    """Tell whether a request runs beside the one that asks."""
+    with server.client() as client:
+        counts = client.get("/metrics").text
+    return "mersa_requests_running 2.0" in counts
+
+
 def until(condition):
     """Wait until something is so."""
     end = time.monotonic() + WAIT_S
@@ -43,7 +50,7 @@ def test_sigterm_finishes_what_runs_refuses_the_rest_and_leaves_nothing(start, h
     with start() as server, ThreadPoolExecutor(1) as threads:
         pids = server.pids()
         running = threads.submit(ask, server, hard)
-        time.sleep(1.0)
+        until(lambda: is_asked(server))
 
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
@@ -70,7 +77,7 @@ def test_a_second_signal_ends_what_runs(start, hard):
     with start("--set", "overlap=1000") as server, ThreadPoolExecutor(1) as threads:
         pids = server.pids()
         running = threads.submit(ask, server, hardest)
-        time.sleep(1.0)
+        until(lambda: is_asked(server))
 
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)

@@ -148,7 +148,8 @@ def evaluate(
 ) -> None:
     """Score a run on its test part, or on another corpus.
 
-    Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Scores by subgroup
+    Accuracy is what the field calls WA; balanced accuracy is its UA (or UAR). Groups are dialogues,
+    else speakers, else utterances; intervals are by bootstrap over them. Scores by subgroup
     and pictures of calibration and confusion are written into the run. Published checkpoints
     (hf:...) are a baseline from outside: of two the weight is fitted on the validation part, unless
     --weight gives it.
@@ -302,6 +303,7 @@ def report(
 
 
 def _print_robustness(rows: list[dict[str, Any]]) -> None:
+    from mersa.card import WORD_ERROR
     from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
     from mersa.tables import aligned
 
@@ -310,20 +312,24 @@ def _print_robustness(rows: list[dict[str, Any]]) -> None:
         [row["condition"], *(score_cell(row, name) for name in PRINTED_SCORES)] for row in rows
     ]
     typer.echo("\n" + "\n".join(aligned(table)))
+    typer.echo(WORD_ERROR)
 
 
 def _print_scores(folder: Path | str, metrics: dict[str, Any], part: str) -> None:
     from mersa.evaluation import PRINTED_SCORES, score_cell, score_title
 
     scores = metrics["parts"][part]
-    typer.echo(f"{folder}: {part}, {scores['n']} utterances in {scores['groups']} groups")
+    title = f"{folder}: {part}, {scores['n']} utterances in {scores['groups']} groups"
+    if "[" in score_cell(scores, PRINTED_SCORES[0]):
+        title += "; brackets hold 95 % intervals"
+    typer.echo(title)
     for name in PRINTED_SCORES:
         commonest = scores["majority"][name]
         typer.echo(
             f"  {score_title(name):18} {score_cell(scores, name):30} "
             f"(always commonest: {commonest:.3f})"
         )
-    line = f"  {'calibration error':18} {score_cell(scores, 'ece'):30}"
+    line = f"  {score_title('ece'):18} {score_cell(scores, 'ece'):30}"
     if "ece_without_temperature" in scores:
         line += f" (without temperature: {score_cell(scores, 'ece_without_temperature')})"
     typer.echo(line.rstrip())

@@ -137,7 +137,7 @@ class Batches:
         self.budget = len(batch) * max(one.size for one in batch) / 2
         self._waiting.extendleft(reversed(batch))
         _log.warning(
-            "memory ran out on %d clips at once; %s goes on with batches of at most %.3g %s",
+            "memory ran out on %d inputs at once; %s goes on with batches of at most %.3g %s",
             len(batch),
             self._encoder.name,
             self.budget,

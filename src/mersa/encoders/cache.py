@@ -91,7 +91,7 @@ def encode_missing(
         done += len(batch)
         on_progress(done, len(by_key))
     _log.info(
-        "%s: %d clips encoded in %d batches, of which %.1f %% was padding",
+        "%s: %d inputs encoded in %d batches, of which %.1f %% was padding",
         encoder.name,
         len(wanted),
         batches.count,

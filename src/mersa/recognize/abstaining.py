@@ -13,6 +13,8 @@ from mersa.recognize.prediction import UNCERTAIN, Prediction
 from mersa.recognize.scoring import Scorer
 from mersa.selective import FEWEST_ANSWERED, RiskCurve
 
+ONE_ALONE = "that confidence was found with words and sound; with one alone more may be wrong"
+
 
 @runtime_checkable
 class KnowsItsErrors(Protocol):
@@ -30,10 +32,12 @@ class Threshold:
     Attributes:
         confidence: The lowest; above 1 where no label is given at all.
         note: What the reader must know of it, one sentence.
+        modalities: What the model read where the confidence was found; empty where none was.
     """
 
     confidence: float
     note: str
+    modalities: tuple[str, ...] = ()
 
 
 def threshold_for(scorer: Scorer, risk: float) -> Threshold:
@@ -70,6 +74,7 @@ def threshold_for(scorer: Scorer, risk: float) -> Threshold:
         confidence,
         f"labels below the confidence {confidence:.3f} are withheld; from it on at most {risk:.0%} "
         "of the answered validation utterances were wrong",
+        scorer.modalities,
     )
 
 
@@ -85,5 +90,7 @@ def withheld(prediction: Prediction, threshold: Threshold) -> Prediction:
         replace(one, label=UNCERTAIN) if one.confidence < threshold.confidence else one
         for one in prediction.segments
     )
-    notes = (*prediction.notes, threshold.note)
-    return replace(prediction, label=label, segments=segments, notes=notes)
+    notes = [*prediction.notes, threshold.note]
+    if segments and set(threshold.modalities) - set(prediction.modalities):
+        notes.append(ONE_ALONE)
+    return replace(prediction, label=label, segments=segments, notes=tuple(notes))

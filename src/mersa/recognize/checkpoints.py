@@ -215,7 +215,7 @@ def bundle_checkpoint(folder: Path, *, progress: Progress | None = None) -> list
                 write_text(partial / "README.md", readme)
         copied.append(str(inside))
         progress.say(f"copied {half.classifier.name} to {inside}")
-    progress.say(f"{folder} is whole")
+    progress.say(f"{folder} holds all that it needs to answer, offline and on other machines")
     return copied
 
 

@@ -11,6 +11,7 @@ UNCERTAIN = "uncertain"
 
 NO_SPEECH = "no speech was found"
 WITHOUT_WORDS = "no words were known, so the sound alone was judged"
+WITHOUT_SOUND = "no sound was given, so the words alone were judged"
 
 
 @dataclass(frozen=True)

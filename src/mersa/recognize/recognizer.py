@@ -15,7 +15,7 @@ from mersa.errors import AudioError, ConfigError, RunError
 from mersa.recognize.abstaining import Threshold, threshold_for, withheld
 from mersa.recognize.checkpoints import CheckpointScorer, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
-from mersa.recognize.prediction import NO_SPEECH, WITHOUT_WORDS, Segment
+from mersa.recognize.prediction import NO_SPEECH, WITHOUT_SOUND, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
 from mersa.recognize.publishing import fetch, push
 from mersa.recognize.scoring import RunScorer, Scorer
@@ -345,6 +345,8 @@ class Recognizer:
         notes = [note] if note else []
         if segments and "text" in self.modalities and not has_words:
             notes.append(WITHOUT_WORDS)
+        elif segments and "audio" in self.modalities and not has_sound:
+            notes.append(WITHOUT_SOUND)
         elif not segments and not note:
             notes.append("no segment has words, and the model reads nothing else")
         used = {"text": has_words, "audio": has_sound}

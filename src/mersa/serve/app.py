@@ -46,8 +46,8 @@ def make_app(
         extend: Adds routes of its own.
     """
     app = FastAPI(title="mersa", version=__version__, description=DESCRIPTION, redoc_url=None)
-    metrics = Metrics(service)
     traffic = traffic or Traffic()
+    metrics = Metrics(service, lambda: traffic.num_running)
     app.add_middleware(Gate, traffic=traffic, limits=service.limits, token=token, metrics=metrics)
     for kind in (Refused, MersaError, HTTPException):
         app.add_exception_handler(kind, _refused)

@@ -1,8 +1,8 @@
 """What the server counts, for Prometheus; nothing of what was sent is in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,11 +16,17 @@ class Metrics:
 
     Args:
         service: What is told of.
+        num_running: Gives how many requests are not answered yet.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, num_running: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(service))
+        running = Gauge(
+            "mersa_requests_running", "Requests that are not answered yet, this one included.",
+            registry=self._registry,
+        )  # fmt: skip
+        running.set_function(num_running)
         self._requests = Counter(
             "mersa_requests", "Requests by route and status.", ("route", "status"),
             registry=self._registry,

@@ -132,6 +132,11 @@ class _Server(uvicorn.Server):
         self._traffic.is_stopping = True
         self._stop_by = time.monotonic() + self._stop_s
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # left out then, and the app would end by an error
+            await self.lifespan.shutdown()
+
     async def on_tick(self, counter: int) -> bool:
         ended = self._traffic.is_stopping and (
             self._traffic.num_running == 0 or time.monotonic() > self._stop_by
