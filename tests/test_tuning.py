@@ -635,7 +635,7 @@ def test_joined_and_shuffled_sets_read_what_their_rows_say(tmp_path):
     shuffled = one.shuffled("text", 0)
 
     assert [len(joined.frames(row)[0]) for row in range(5)] == list(map(len, joined.text))
-    assert torch.equal(joined.frames(4)[0], other._frames(1)[0])
+    assert torch.equal(joined.frames(4)[0], other.frames(1)[0])
     before = [one.frames(row) for row in range(3)]
     after = [shuffled.frames(row) for row in range(3)]
     assert [len(words) for words, _ in after] == list(map(len, shuffled.text))
