@@ -331,7 +331,7 @@ def test_whisper_and_projections_are_refused_with_the_remedy(
     ("assignment", "message"),
     [
         ("align.precision=bf16", r"is 'bf16', but an encoder of sound is aligned in float32"),
-        ("align.projection=linear", r"align.projection is 'linear', but alignment does not read it"),
+        ("align.projection=linear", r"is 'linear', but alignment does not read it"),
         ("align.conflicts=drop", r"align.conflicts is 'drop', but alignment does not read it"),
         ("audio.layer=1", r"audio.layer is 1, but alignment does not read it"),
         ("audio.spec_augment=true", r"audio.spec_augment is True, but alignment does not read it"),
