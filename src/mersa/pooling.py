@@ -65,7 +65,11 @@ def validation_answers(leaves: Sequence[Path]) -> Predictions:
     An utterance that several validate has the mean of their probabilities, as when they answer
     together; those that have learnt from it do not answer for it.
     """
-    together = concatenate([runs.read_predictions(leaf).part("validation") for leaf in leaves])
+    return _each_once([runs.read_predictions(leaf).part("validation") for leaf in leaves])
+
+
+def _each_once(several: Sequence[Predictions]) -> Predictions:
+    together = concatenate(several)
     rows: dict[str, list[int]] = {}
     for row, id_ in enumerate(together.ids):
         rows.setdefault(id_, []).append(row)
@@ -87,9 +91,12 @@ def validation_curve(leaves: Sequence[Path]) -> RiskCurve:
     Raises:
         RunError: If answers are missing, or the card tells no curve.
     """
-    kept = [_has_answers(leaf) for leaf in leaves]
-    if any(kept):
-        return risk_curve(validation_answers(leaves))
+    kept = [runs.read_predictions(leaf) for leaf in leaves]
+    several = [one.part("validation") for one in kept]
+    for leaf, validation in zip(leaves, several, strict=True):
+        _check_all_there(leaf, validation)
+    if any(one.ids for one in kept):
+        return risk_curve(_each_once(several))
     folder = Path(os.path.commonpath(leaves))
     scores = runs.read_metrics(folder)["parts"].get("validation", {})
     try:
@@ -101,17 +108,15 @@ def validation_curve(leaves: Sequence[Path]) -> RiskCurve:
         ) from None
 
 
-def _has_answers(leaf: Path) -> bool:
-    """Say whether a leaf keeps its answers, and see that none of validation were lost."""
-    answered = runs.read_predictions(leaf)
-    found = len(answered.part("validation").ids)
+def _check_all_there(leaf: Path, validation: Predictions) -> None:
+    """See that a leaf that keeps its validation answers has lost none of them."""
+    found = len(validation.ids)
     expected = runs.read_metrics(leaf)["parts"].get("validation", {}).get("n", 0)
     if found and found != expected:
         raise RunError(
             f"{leaf / 'predictions.csv'} has {found} validation answers, but training wrote "
             f"{expected}; bring back the file that training wrote"
         )
-    return bool(answered.ids)
 
 
 def title(folder: Path) -> str:

@@ -21,7 +21,7 @@ from mersa.bootstrap import Array
 from mersa.calibration import with_temperature
 from mersa.config import Config
 from mersa.emotions import LabelSet
-from mersa.encoders.base import Encoder
+from mersa.encoders.base import Encoder, revision_of
 from mersa.errors import EncoderError, RunError
 from mersa.files import write_json, write_whole, write_whole_folder
 from mersa.progress import Progress, Silent
@@ -221,7 +221,7 @@ def _facts(encoder: Encoder) -> dict[str, Any]:
         "fingerprint": encoder.fingerprint,
         "width": encoder.width,
         "num_layers": encoder.num_layers,
-        "revision": getattr(encoder, "commit", None),
+        "revision": revision_of(encoder),
     }
 
 

@@ -21,16 +21,6 @@ sys.path.append(str(Path(__file__).parent))
 classifiers = importlib.import_module("classifiers")
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    return classifiers.write_speech_classifier(tmp_path_factory.mktemp("speech"))
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    return classifiers.write_text_classifier(tmp_path_factory.mktemp("words"))
-
-
 @pytest.fixture
 def both(speech, words):
     return load_checkpoint(f"hf:{speech}+{words}", labels="iemocap-4")

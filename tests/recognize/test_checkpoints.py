@@ -28,16 +28,6 @@ TEXT = "I am so happy now"
 SECONDS = (0.3, 0.8, 0.31, 1.4, 0.8, 0.02)
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    return classifiers.write_speech_classifier(tmp_path_factory.mktemp("speech"))
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    return classifiers.write_text_classifier(tmp_path_factory.mktemp("words"))
-
-
 @pytest.fixture
 def own(speech, tmp_path):
     """A copy of the classifier of sound that a test may spoil."""

@@ -295,7 +295,7 @@ def test_a_bad_sample_late_in_a_recording_is_refused(heard, clips):
 def test_boundaries_and_labels_of_real_clips(heard):
     """RAVDESS; the model is not of these clips, but a label must not depend on what is around."""
     clips = [read_audio(path) for path in sorted(DATA.rglob("*.flac"))[::12]]
-    how = make_segmentation("speech", PLAIN)
+    how = make_segmentation("speech", ["speech.pad_s=0.2", *PLAIN])
     recording, starts = joined(clips, 1.0)
 
     found = answer(heard, recording, how).segments

@@ -14,7 +14,7 @@ from mersa.alignment.sampling import Examples, check_batches
 from mersa.alignment.settings import AlignConfig
 from mersa.config import AudioSettings, TextSettings
 from mersa.emotions import LabelSet
-from mersa.encoders.base import Encoder
+from mersa.encoders.base import Encoder, revision_of
 from mersa.manifest import Utterance
 from mersa.progress import Progress
 from mersa.selection import counts_text
@@ -76,7 +76,7 @@ def base_encoder(
         encoder = build.audio_encoder(settings, device=device)
     told = {
         "name": encoder.name,
-        "revision": getattr(encoder, "commit", None),
+        "revision": revision_of(encoder),
         "fingerprint": encoder.fingerprint,
         **learnt,
     }

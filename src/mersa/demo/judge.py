@@ -36,7 +36,7 @@ class Judge(Protocol):
     async def predict(
         self, audio: Path | None, on_seconds: "OnSeconds", **options: Any
     ) -> Prediction:
-        """Judge one recording.
+        """Judge one recording, of which `outline` was asked before.
 
         Args:
             audio: The recording; None if words alone were sent.
@@ -49,7 +49,11 @@ class Judge(Protocol):
         ...
 
     def outline(self, audio: Path) -> Envelope | None:
-        """Give the outline of a recording that it has judged; None where none is to be drawn."""
+        """Give the outline of a recording; None where none is to be drawn.
+
+        Raises:
+            AudioError: If it cannot be read, or is too long to be judged.
+        """
         ...
 
     def attention(self, prediction: Prediction, audio: Path | None) -> str:

@@ -47,8 +47,6 @@ class LocalJudge:
         self, audio: Path | None, on_seconds: OnSeconds, **options: Any
     ) -> Prediction:
         """Judge one recording; see the protocol."""
-        if audio is not None:
-            await asyncio.to_thread(read_envelope, audio, longest_s=self._longest_s)
         return await asyncio.to_thread(
             self._recognizer.predict,
             audio,

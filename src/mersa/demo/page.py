@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from mersa.demo import answer
+from mersa.demo.envelope import Envelope
 from mersa.demo.judge import Judge
 from mersa.demo.limits import PageLimits
 from mersa.demo.texts import CAUTION, IN_SHORT, NOTHING_KEPT
@@ -163,6 +164,7 @@ async def _answer(
     """
     _check(asked, limits)
     path = Path(asked.audio) if asked.audio else None
+    outline = await asyncio.to_thread(judge.outline, path) if path else None
     prediction = await judge.predict(
         path,
         lambda seconds: progress(None, desc=f"{seconds:.0f} s are judged"),
@@ -172,7 +174,7 @@ async def _answer(
     )
     if prediction.label is None:
         gr.Warning("; ".join(map(escape, prediction.notes)), title="No answer")
-    return await asyncio.to_thread(_parts, judge, prediction, path)
+    return await asyncio.to_thread(_parts, judge, prediction, path, outline)
 
 
 def _check(asked: _Asked, limits: PageLimits) -> None:
@@ -190,9 +192,10 @@ def _check(asked: _Asked, limits: PageLimits) -> None:
         )
 
 
-def _parts(judge: Judge, prediction: Prediction, path: Path | None) -> list[Any]:
+def _parts(
+    judge: Judge, prediction: Prediction, path: Path | None, outline: Envelope | None
+) -> list[Any]:
     """Turn an answer into what the page shows."""
-    outline = judge.outline(path) if path else None
     folder = Path(tempfile.mkdtemp(dir=os.environ["GRADIO_TEMP_DIR"]))
     return [
         answer.summary(prediction),

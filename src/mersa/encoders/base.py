@@ -118,3 +118,9 @@ def pad(frames: Sequence[FloatArray]) -> Encoded:
 def missing(width: int) -> FloatArray:
     """Return what stands for an absent modality: one constant zero frame, (1, width)."""
     return np.zeros((1, width), dtype=np.float32)
+
+
+def revision_of(encoder: Encoder) -> str | None:
+    """Return the commit of the Hugging Face Hub that an encoder comes from; None of all others."""
+    commit: str | None = getattr(encoder, "commit", None)
+    return commit

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mersa.batches import audio_items, encode, load_features, text_items
 from mersa.card import checkpoint_card
 from mersa.config import DataSettings
 from mersa.cutting import cut_folds
 from mersa.encoders.cache import FeatureCache
+from mersa.encoding import features_of
 from mersa.errors import ConfigError, RunError
 from mersa.evaluation import (
     Predictions,
@@ -157,12 +157,15 @@ def _answers(
 ) -> _Answers:
     """Run the classifiers on what the cache lacks."""
     audio, text = scorer.halves.get("audio"), scorer.halves.get("text")
-    sound = (audio.classifier, audio_items(manifest, utterances)) if audio else None
-    words = (text.classifier, text_items(utterances)) if text else None
-    for source in (words, sound):
-        if source:
-            encode(*source, cache, progress)
-    found = load_features(utterances, scorer.labels.index, words, sound, cache)
+    found = features_of(
+        utterances,
+        manifest,
+        scorer.labels,
+        text.classifier if text else None,
+        audio.classifier if audio else None,
+        cache,
+        progress,
+    )
     rows = range(len(utterances))
     return _Answers(
         tuple(utterances),
@@ -198,7 +201,7 @@ def _tell(
     protocol: str,
     progress: Progress,
 ) -> None:
-    for line in scorer.told():
+    for line in scorer.labels_told():
         progress.say(line)
     tested = sum(part == "test" for fold in folds for part in fold.parts.values())
     progress.say(

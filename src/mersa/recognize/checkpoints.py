@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mersa.card import last_name
+from mersa.card import checkpoint_card, last_name
 from mersa.emotions import LabelSet
 from mersa.encoders.classifier import (
     SpeechClassifier,
@@ -120,6 +120,15 @@ class CheckpointScorer:
             half.classifier.load()
 
     def told(self) -> list[str]:
+        """Return what the labels of each checkpoint count as, and the weight of two."""
+        fused = f"weight of the sound {self.weight:g}, of the words {1 - self.weight:g}"
+        return self.labels_told() + ([fused] if len(self.halves) == 2 else [])
+
+    def card(self) -> str:
+        """Return the page of what they are."""
+        return checkpoint_card(self.facts())
+
+    def labels_told(self) -> list[str]:
         """Return what the labels of each checkpoint count as, one line each."""
         return [
             f"labels of {half.classifier.name} ({modality}): {half.table.text(self.labels)}"

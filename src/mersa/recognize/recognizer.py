@@ -9,16 +9,13 @@ import numpy.typing as npt
 
 from mersa import build, runs
 from mersa.audio import SAMPLE_RATE, FloatArray, Source
-from mersa.card import checkpoint_card
 from mersa.emotions import LabelSet
 from mersa.errors import AudioError, ConfigError, RunError
 from mersa.recognize.abstaining import Threshold, threshold_for, withheld
-from mersa.recognize.checkpoints import CheckpointScorer, load_checkpoint
 from mersa.recognize.judging import OnSeconds, TextsOf, judge
 from mersa.recognize.prediction import NO_SPEECH, WITHOUT_SOUND, WITHOUT_WORDS, Segment
 from mersa.recognize.prediction import Prediction as Prediction
-from mersa.recognize.publishing import fetch, push
-from mersa.recognize.scoring import RunScorer, Scorer
+from mersa.recognize.scoring import RunScorer, Scorer, TellsOfItself
 from mersa.recognize.segments import LONGEST_S, Piece, cut, has_speech
 from mersa.recognize.settings import Segmentation, as_segmentation
 from mersa.recognize.smoothing import order, overall, overlay, smooth
@@ -74,6 +71,8 @@ class Recognizer:
         """
         device = build.device(device)
         if runs.is_checkpoint(name):
+            from mersa.recognize.checkpoints import load_checkpoint  # a second of transformers
+
             found = load_checkpoint(
                 name, labels=labels, mapping=mapping, weight=weight, device=device
             )
@@ -86,6 +85,8 @@ class Recognizer:
             )
         folder = Path(name)
         if not folder.exists():
+            from mersa.recognize.publishing import fetch
+
             folder = fetch(str(name))
         leaves = runs.members(folder)
         runs.check_finished(folder)
@@ -118,11 +119,7 @@ class Recognizer:
 
         Of published checkpoints that is what their own labels count as, and the weight of two.
         """
-        if not isinstance(self._model, CheckpointScorer):
-            return []
-        weight = self._model.weight
-        fused = [f"weight of the sound {weight:g}, of the words {1 - weight:g}"]
-        return self._model.told() + (fused if len(self._model.halves) == 2 else [])
+        return self._model.told() if isinstance(self._model, TellsOfItself) else []
 
     @property
     def card(self) -> str:
@@ -133,9 +130,7 @@ class Recognizer:
         written = self._origin / "README.md" if self._origin else None
         if written and written.is_file():
             return written.read_text(encoding="utf-8")
-        if isinstance(self._model, CheckpointScorer):
-            return checkpoint_card(self._model.facts())
-        return ""
+        return self._model.card() if isinstance(self._model, TellsOfItself) else ""
 
     def push_to_hub(
         self,
@@ -169,6 +164,8 @@ class Recognizer:
             RunError: If the model is no run, the run is not bundled or has no licence, or it cannot
                 be put there.
         """
+        from mersa.recognize.publishing import push
+
         if self._origin is None or not isinstance(self._model, RunScorer):
             raise RunError(
                 "only a run that mersa train made can be published; published checkpoints are on "

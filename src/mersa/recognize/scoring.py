@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -58,6 +58,19 @@ class Scorer(Protocol):
         An utterance that lacks one of two modalities is judged by the other. It batches by itself,
         by seconds of sound; the caller holds the sound of a minute or so at a time.
         """
+        ...
+
+
+@runtime_checkable
+class TellsOfItself(Protocol):
+    """A scorer whose labels and card no training of mersa wrote."""
+
+    def told(self) -> list[str]:
+        """Return what must be known of it beside its labels, one sentence each."""
+        ...
+
+    def card(self) -> str:
+        """Return Markdown that tells what it is and its limits."""
         ...
 
 
