@@ -227,6 +227,11 @@ def test_what_is_no_network_is_refused():
         own_network("theirs:Steps", 4, 3, 4, NetworkSettings())
 
 
+def test_a_network_that_does_not_read_two_modalities_is_refused():
+    with pytest.raises(ConfigError, match=r"cannot be called as Identity\.forward\(..., ..., ...,"):
+        own_network("torch.nn:Identity", 3, 5, 4, NetworkSettings())
+
+
 def test_a_system_that_nobody_knows_is_refused():
     with pytest.raises(ConfigError, match=r"network.system is 'mersaa'.*package.module:Name"):
         make_config({"network": {"system": "mersaa"}})

@@ -129,3 +129,12 @@ def test_a_part_without_a_recording_of_an_emotion_is_named():
 
     with pytest.raises(ManifestError, match="no speaker of the test part has a recording of 'sad'"):
         tool.pair(words(), lacking, seed=0)
+
+
+def test_a_seed_below_zero_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["pair_corpora", "a", "b", "--out", "c", "--seed", "-1"])
+
+    with pytest.raises(SystemExit):
+        tool.main()
+
+    assert "a seed is 0 or more" in capsys.readouterr().err

@@ -120,6 +120,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _seed(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} was given, but a seed is 0 or more")
+    return number
+
+
 def main() -> None:
     """Write the paired manifest, and print what it holds."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -127,7 +134,7 @@ def main() -> None:
     parser.add_argument("sound", type=Path, help="manifest with recordings and speakers")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--most", type=_positive, help="how often a recording may be heard")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     given = parser.parse_args()
     try:
         sound = read_manifest(given.sound)

@@ -93,7 +93,8 @@ def draw_reliability(predictions: Predictions) -> "Figure":
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
     scores = tables.scores()
     above.set_title(
-        f"Expected calibration error {scores['ece']:.3f} ({len(predictions.ids):,} utterances)",
+        f"{_part(predictions)}: expected calibration error {scores['ece']:.3f} "
+        f"({len(predictions.ids):,} utterances)",
         fontsize=11,
     )
 
@@ -143,7 +144,8 @@ def draw_confusion(predictions: Predictions) -> "Figure":
     axes.set(xlabel="answer", ylabel="truth (utterances)")
     scores = tables.scores()
     axes.set_title(
-        f"Accuracy {scores['accuracy']:.3f}, balanced accuracy {scores['balanced_accuracy']:.3f}",
+        f"{_part(predictions)}: accuracy {scores['accuracy']:.3f}, "
+        f"balanced {scores['balanced_accuracy']:.3f}",
         fontsize=11,
     )
     figure.colorbar(image, ax=axes, label="share of the row", fraction=0.046, pad=0.04)
@@ -169,6 +171,7 @@ def draw_coverage(predictions: Predictions) -> "Figure":
         title = f"{part} ({curve.n:,} utterances, area {curve.aurc:.3f})"
         axes.plot(curve.coverage[told], curve.risk[told], line, color=shade, label=title)
         axes.axhline(curve.risk[-1], linestyle=":", color=shade, linewidth=1.0)
+    axes.lines[-1].set_label("errors of all")
     axes.set(xlim=(0, 1), xlabel="share of utterances answered, the surest first")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("share of errors among them")
@@ -195,6 +198,10 @@ def draw_robustness(rows: Sequence[Mapping[str, Any]]) -> "Figure":
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="balanced accuracy of the test part")
     return figure
+
+
+def _part(predictions: Predictions) -> str:
+    return " and ".join(dict.fromkeys(predictions.parts)).capitalize()
 
 
 def _figure(predictions: Predictions, size: tuple[float, float]) -> "Figure":

@@ -115,6 +115,7 @@ def own_network(
             f"{setting} {name!r} gives {type(network).__name__}, but a torch.nn.Module was "
             "expected; return one"
         )
+    _check_call(network.forward, f"{name}.forward", setting, *["a tensor"] * 4)
     own = OwnNetwork(network, num_labels).eval()
     mask = torch.tensor([[True, True, True], [True, False, False]])
     with torch.inference_mode():

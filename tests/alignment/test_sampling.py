@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -137,6 +138,13 @@ def test_a_class_with_one_text_is_named_with_its_count():
         AlignmentError, match=r"class 'sad' has 1 text to align on, .* takes 2 of each class"
     ):
         check_batches(examples(5, 5, 1, 5), FOUR, settings())
+
+
+def test_recordings_are_called_recordings():
+    held = replace(examples(5, 5, 1, 5), noun="recording")
+
+    with pytest.raises(AlignmentError, match=r"class 'sad' has 1 recording to align on"):
+        check_batches(held, FOUR, settings())
 
 
 def test_a_class_below_per_class_is_named_with_what_would_do():

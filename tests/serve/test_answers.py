@@ -137,7 +137,7 @@ def test_the_model_is_told(client, recognizer, small_run):
         (["audio", ("segments", "/etc/passwd")], 400, "segments '/etc/passwd' are not known"),
         (["audio", ("segments", "words")], 400, "segments by words need words with times"),
         (["audio", ("set", "speech.pad=1")], 400, "'speech.pad' does not exist; the nearest is"),
-        (["audio", ("abstain", "few")], 400, "'abstain' is 'few', but a share of errors as 0.2"),
+        (["audio", ("abstain", "few")], 400, "'abstain' is 'few', but .* from 0 to 1, as 0.2"),
         (["audio", ("abstain", "nan")], 400, "abstain is nan, but a share of errors of at least 0"),
         (["audio", ("channels", "perhaps")], 400, "'channels' is 'perhaps', but true or false"),
         (["audio", ("text", "a" * 10_001)], 400, "has 10001 characters, but at most 10000"),

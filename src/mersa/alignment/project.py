@@ -227,7 +227,9 @@ def clips(items: Mapping[str, Item], utterances: Sequence[Utterance], labels: La
         "by_label": {name: counts[index] for index, name in enumerate(labels.labels)},
         "without_sound": len(utterances) - len(kept),
     }
-    return Examples(tuple(id_ for id_, _ in kept), tuple(label for _, label in kept), facts)
+    return Examples(
+        tuple(id_ for id_, _ in kept), tuple(label for _, label in kept), facts, "recording"
+    )
 
 
 def new_projection(

@@ -24,11 +24,13 @@ class Examples:
         labels: Index of each one's emotion.
         facts: How many there are, by emotion, and what became of texts under several labels:
             `conflicts` has `texts`, `utterances`, `rule` and `left_out`.
+        noun: What one of them is: a text, or a recording.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     facts: Mapping[str, Any]
+    noun: str = "text"
 
 
 def choose_examples(utterances: Sequence[Utterance], labels: LabelSet, rule: Conflicts) -> Examples:
@@ -81,8 +83,9 @@ def check_batches(examples: Examples, labels: LabelSet, settings: AlignSettings)
     for name, count in examples.facts["by_label"].items():
         if settings.balanced and count < wanted:
             raise AlignmentError(
-                f"class {name!r} has {count} text{'' if count == 1 else 's'} to align on, but a "
-                f"balanced batch takes {wanted} of each class; leave it out of data.labels"
+                f"class {name!r} has {count} {examples.noun}{'' if count == 1 else 's'} to align "
+                f"on, but a balanced batch takes {wanted} of each class; leave it out of "
+                "data.labels"
                 + (
                     f", or set align.per_class to at most {count}"
                     if count > 1
@@ -91,7 +94,8 @@ def check_batches(examples: Examples, labels: LabelSet, settings: AlignSettings)
             )
     if len(examples.texts) < 2:
         raise AlignmentError(
-            f"there is {len(examples.texts)} text to align on, but a pair takes two; bring more"
+            f"there is {len(examples.texts)} {examples.noun} to align on, but a pair takes "
+            "two; bring more"
         )
 
 

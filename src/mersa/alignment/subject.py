@@ -91,9 +91,8 @@ def check_examples(
     Raises:
         AlignmentError: If one cannot.
     """
-    noun = "recordings" if config.align.modality == "audio" else "texts"
     told = (
-        f"{name}: {examples.facts['texts']} {noun} to align on "
+        f"{name}: {examples.facts['texts']} {examples.noun}s to align on "
         f"({counts_text(examples.facts['by_label'])})"
     )
     conflicts = examples.facts.get("conflicts")

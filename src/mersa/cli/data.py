@@ -31,7 +31,7 @@ def prepare(
     root: Annotated[
         Path | None,
         typer.Argument(
-            help="The folder of the corpus; or the table: CSV, JSON lines, Parquet or an "
+            help="The folder of the corpus; or the table: CSV, TSV, JSON lines, Parquet or an "
             "audiofolder."
         ),
     ] = None,

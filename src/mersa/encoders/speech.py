@@ -360,7 +360,8 @@ class SpeechEncoder:
         if preprocessor is None:
             raise EncoderError(
                 f"encoder {self.name!r} has no preprocessor_config.json in {str(self.folder)!r} "
-                "to say whether clips are normalised; set normalize to true or false"
+                "to say whether clips are normalised; save the feature extractor beside the model, "
+                "or set normalize to true or false"
             )
         # The extractors' own defaults: wav2vec2's normalises, Whisper's does not.
         return bool(preprocessor.get("do_normalize", self._kind != "whisper"))

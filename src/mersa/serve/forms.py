@@ -22,7 +22,8 @@ def _risk(value: str) -> float:
         return float(value)
     except ValueError:
         raise ConfigError(
-            f"field 'abstain' is {value[:100]!r}, but a share of errors as 0.2 was expected"
+            f"field 'abstain' is {value[:100]!r}, but a share of errors was expected; give a "
+            "number from 0 to 1, as 0.2"
         ) from None
 
 
@@ -165,5 +166,7 @@ def _check_windows(windows: WindowSettings, limits: Limits) -> None:
 
 def _truth(name: str, value: str) -> bool:
     if value.lower() not in _TRUTH:
-        raise ConfigError(f"field {name!r} is {value[:100]!r}, but true or false was expected")
+        raise ConfigError(
+            f"field {name!r} is {value[:100]!r}, but true or false was expected; give one of them"
+        )
     return _TRUTH[value.lower()]
