@@ -8,6 +8,7 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 from mersa import calibration, runs, weights
+from mersa.answers import read_predictions, read_temperature
 from mersa.calibration import BOUNDS, fit_temperature, score_confident, tempered, with_temperature
 from mersa.errors import RunError
 from mersa.evaluation import Predictions
@@ -135,9 +136,9 @@ def pair(few_suffice, small_corpus, cache, quick, tmp_path):
 
 def test_a_run_answers_with_its_temperature_everywhere(pair, small_corpus):
     with_it, without = pair
-    temperature = runs.read_temperature(with_it)
+    temperature = read_temperature(with_it)
 
-    answers, raw = runs.read_predictions(with_it), runs.read_predictions(without)
+    answers, raw = read_predictions(with_it), read_predictions(without)
 
     assert temperature not in (None, 1.0)
     assert np.allclose(
@@ -163,7 +164,7 @@ def test_without_it_nothing_is_written_or_changed(pair):
     without = pair[1]
 
     assert not (without / "calibration.json").exists()
-    assert runs.read_temperature(without) is None
+    assert read_temperature(without) is None
     assert "no temperature was fitted" in (without / "README.md").read_text()
 
 
@@ -185,7 +186,7 @@ def test_a_temperature_that_none_can_have_is_refused(tmp_path, value):
     (tmp_path / "calibration.json").write_text(f'{{"temperature": {value}}}')
 
     with pytest.raises(RunError, match=r"but a number from 0.1 to 10.0 was expected; bring back"):
-        runs.read_temperature(tmp_path)
+        read_temperature(tmp_path)
 
 
 def test_each_fold_has_its_own_and_their_mean_answers(
@@ -197,7 +198,7 @@ def test_each_fold_has_its_own_and_their_mean_answers(
 
     leaves = runs.members(tmp_path / "run")
 
-    temperatures = [runs.read_temperature(leaf) for leaf in leaves]
+    temperatures = [read_temperature(leaf) for leaf in leaves]
     assert len(set(temperatures)) == len(leaves) > 1
     row = read_table(own_corpus)[0]
     audio = own_corpus.parent / row["audio"]
@@ -212,7 +213,7 @@ def test_each_fold_has_its_own_and_their_mean_answers(
     assert told[0] == pytest.approx(np.mean(told[1:], axis=0).tolist(), abs=1e-9)
     pooled = runs.read_metrics(tmp_path / "run")["parts"]["test"]
     plain = [
-        tempered(runs.read_predictions(leaf).part("test"), 1 / t)
+        tempered(read_predictions(leaf).part("test"), 1 / t)
         for leaf, t in zip(leaves, temperatures, strict=True)
     ]
     confidence = np.concatenate([one.probabilities.max(1) for one in plain])

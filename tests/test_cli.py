@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from mersa import __version__
+from mersa.answers import read_predictions, write_predictions
 from mersa.manifest import read_manifest
 
 sys.path.append(str(Path(__file__).parent / "corpora"))
@@ -684,7 +685,6 @@ def test_a_mistake_in_preparing_is_one_sentence(words, message, mersa, tmp_path)
 @pytest.fixture(scope="module")
 def compared(small_run, tmp_path_factory):
     """Two evaluated runs with the same test part; the second always answers the truth."""
-    from mersa import runs
     from mersa.encoders.cache import FeatureCache
     from mersa.held_out import evaluate
     from mersa.pooling import summarise
@@ -693,9 +693,9 @@ def compared(small_run, tmp_path_factory):
     shutil.copytree(small_run, folder / "one")
     evaluate(folder / "one", cache=FeatureCache(folder / "cache"), device="cpu")
     shutil.copytree(folder / "one", folder / "right")
-    answered = runs.read_predictions(folder / "right")
+    answered = read_predictions(folder / "right")
     sure = np.eye(len(answered.labels))[answered.truth]
-    runs.write_predictions(folder / "right", replace(answered, probabilities=sure))
+    write_predictions(folder / "right", replace(answered, probabilities=sure))
     summarise(folder / "right")
     return folder
 

@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from mersa import runs, training, weights
+from mersa.answers import read_predictions
 from mersa.config import apply_assignments, make_config
 from mersa.emotions import LABEL_SETS
 from mersa.encoders.cache import FeatureCache
@@ -149,7 +150,7 @@ def test_a_run_folder_is_whole(small_run):
 
 def test_metrics_follow_from_the_predictions(toy_run):
     metrics = runs.read_json(toy_run / "metrics.json")
-    answered = runs.read_predictions(toy_run)
+    answered = read_predictions(toy_run)
 
     scores = metrics["parts"]["validation"]
     right = answered.probabilities.argmax(1)
@@ -373,7 +374,7 @@ def test_evaluating_adds_the_test_part(small_run, cache, tmp_path):
     assert (before["state"], metrics["state"]) == ("trained", "evaluated")
     assert metrics == runs.read_json(tmp_path / "run" / "metrics.json")
     assert metrics["parts"]["validation"] == before["parts"]["validation"]
-    answered = runs.read_predictions(tmp_path / "run")
+    answered = read_predictions(tmp_path / "run")
     tested = answered.part("test")
     right = tested.probabilities.argmax(1) == tested.truth
     assert metrics["parts"]["test"]["accuracy"] == pytest.approx(right.mean())
@@ -388,7 +389,7 @@ def test_evaluating_tells_of_subgroups_and_draws(small_run, small_corpus, cache,
     evaluate(tmp_path / "run", cache=cache, by=["carrier"], device="cpu")
 
     held = runs.read_json(tmp_path / "run" / "subgroups.json")["subgroups"]
-    tested = runs.read_predictions(tmp_path / "run").part("test").ids
+    tested = read_predictions(tmp_path / "run").part("test").ids
     carrier = {one.id: one.extras["carrier"] for one in read_manifest(small_corpus)}
     found = {one["value"]: one["n"] for one in held if one["column"] == "carrier"}
     assert found == Counter(carrier[id_] for id_ in tested)
@@ -506,8 +507,8 @@ def test_folds_are_pooled(small_corpus, quick, go, cache, tmp_path):
     trained = go(small_corpus, quick("data.protocol=column:session"), out)
     metrics = evaluate(out, cache=cache, device="cpu")
 
-    folds = [runs.read_predictions(out / f"fold-{number}").part("test") for number in (1, 2, 3)]
-    pooled = runs.read_predictions(out)
+    folds = [read_predictions(out / f"fold-{number}").part("test") for number in (1, 2, 3)]
+    pooled = read_predictions(out)
     assert pooled.ids == tuple(id_ for fold in folds for id_ in fold.ids)
     assert set(pooled.parts) == {"test"}
     assert len(set(pooled.ids)) == len(pooled.ids) == 72 - _others(small_corpus)

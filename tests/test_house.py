@@ -45,7 +45,7 @@ FLOORS = [
     # Where somebody speaks, in training clips as in long recordings.
     ["recognize.settings", "recognize.activity", "margins"],
     # A training and what it leaves behind.
-    ["training", "runs", "weights", "encoding", "pooling", "experiment"],
+    ["training", "runs", "answers", "weights", "encoding", "pooling", "experiment"],
     ["contrasts", "comparison", "robustness", "held_out", "attention"],
     ["alignment.picture", "alignment.study"],
     # What runs say: beside each other, as the paper's tables, and of its claims.
@@ -60,8 +60,9 @@ FLOORS = [
     # Use.
     ["recognize.prediction", "recognize.stream"],
     ["recognize.segments", "recognize.words", "recognize.transcribe", "recognize.scoring"],
-    ["recognize.labelling", "recognize.fusion", "recognize.checkpoints", "recognize.baseline"],
-    ["recognize.publishing"],
+    ["recognize.labelling", "recognize.fusion", "recognize.checkpoint_card"],
+    ["recognize.checkpoints", "recognize.baseline"],
+    ["recognize.hub_card", "recognize.publishing"],
     ["recognize.abstaining", "recognize.judging", "recognize.smoothing"],
     ["recognize.recognizer"],
     ["recognize.formats", "recognize.turns", "recognize.inputs", "recognize.many"],
@@ -80,7 +81,8 @@ FLOORS = [
     # The web page.
     ["demo.texts", "demo.look", "demo.limits", "demo.card", "demo.envelope", "demo.timeline"],
     ["demo.answer", "demo.judge", "demo.local", "demo.page", "demo.open", "serve.page"],
-    ["cli.options", "cli.data", "cli.align", "cli.space", "cli.runs", "cli.reproduce"],
+    ["cli.options", "cli.scores", "cli.data", "cli.align", "cli.space"],
+    ["cli.runs", "cli.evaluate", "cli.reproduce"],
     ["cli.predict", "cli.demo", "cli.serve", "cli.use", "cli.app"],
 ]
 ORDER = [name for floor in FLOORS for name in floor]

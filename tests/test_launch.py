@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mersa.answers import read_predictions
 from mersa.errors import ConfigError
 from mersa.launch import num_to_start
-from mersa.runs import read_metrics, read_predictions
+from mersa.runs import read_metrics
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "mersa"]
 SCRIPT = [str(Path(sys.executable).with_name("mersa"))]

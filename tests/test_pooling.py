@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mersa import runs
+from mersa.answers import read_predictions, write_predictions
 from mersa.calibration import score_confident
 from mersa.config import Config
 from mersa.emotions import LABEL_SETS
@@ -38,7 +39,7 @@ def leaf(folder, *, seed=0, tested=None, validated=range(50, 61)):
     if tested is not None:
         found.append(answers("test", [f"u{number}" for number in tested], seed))
     runs.begin(folder, Config(), LABELS, parts, folder)
-    runs.write_predictions(folder, concatenate(found))
+    write_predictions(folder, concatenate(found))
     metrics = {
         "state": "trained" if tested is None else "evaluated",
         "row": "IV.6",
@@ -75,7 +76,7 @@ def test_the_test_part_of_folds_is_pooled_and_each_id_stands_once(tmp_path):
 
     metrics = summarise(tmp_path)
 
-    pooled = runs.read_predictions(tmp_path)
+    pooled = read_predictions(tmp_path)
     assert set(pooled.parts) == {"test"}
     assert len(set(pooled.ids)) == len(pooled.ids) == 9 + 14 + 22
     test = metrics["parts"]["test"]
@@ -160,7 +161,7 @@ def test_one_fold_has_no_deviation(tmp_path):
 def test_validation_answers_are_the_mean_of_those_that_have_not_learnt_from_them(tmp_path):
     several = folds(tmp_path)
     leaves = runs.members(tmp_path)
-    validated = [runs.read_predictions(one).part("validation") for one in leaves]
+    validated = [read_predictions(one).part("validation") for one in leaves]
 
     answered = validation_answers(leaves)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mersa import runs
+from mersa.answers import read_predictions
 from mersa.card import WORD_ERROR
 from mersa.encoders.cache import FeatureCache
 from mersa.experiment import train
@@ -125,7 +126,7 @@ def test_sound_only_is_what_predict_says_without_words(small_run, small_corpus, 
     fresh = FeatureCache(tmp_path / "cache")
     evaluate(folder, cache=fresh, device="cpu")
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
-    tested = runs.read_predictions(folder).part("test")
+    tested = read_predictions(folder).part("test")
     rows = {one["id"]: one for one in read_table(small_corpus)}
 
     told = [

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from mersa import experiment, held_out, runs
+from mersa.answers import read_predictions
 from mersa.config import apply_assignments, make_config
 from mersa.corpora import toy
 from mersa.corpora.place import place
@@ -127,7 +128,7 @@ def ran(world: World, request) -> Iterator[Ran]:
         read = reads(run)
         metrics = held_out.evaluate(run, cache=world.cache, device="cpu")
         recognizer = Recognizer.from_pretrained(run, device="cpu")
-        predictions = runs.read_predictions(run).part("test")
+        predictions = read_predictions(run).part("test")
         heard = next(one for one in world.manifest if one.id == predictions.ids[-1])
         path = world.manifest.audio_path(heard)
         with_words = recognizer.predict(path, heard.text)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mersa import runs, weights
+from mersa.answers import read_predictions, write_predictions
 from mersa.config import Config
 from mersa.emotions import LABEL_SETS, LabelSet
 from mersa.errors import EncoderError, ManifestError, RunError
@@ -207,9 +208,9 @@ def test_predictions_come_back_as_they_were(tmp_path):
         LABELS.labels,
     )
 
-    runs.write_predictions(folder, wrote)
+    write_predictions(folder, wrote)
 
-    read = runs.read_predictions(folder)
+    read = read_predictions(folder)
     assert (read.ids, read.parts, read.groups) == (wrote.ids, wrote.parts, wrote.groups)
     assert read.truth.tolist() == [3, 0, 1]
     assert np.array_equal(read.probabilities, probabilities)  # not a bit is lost
@@ -220,7 +221,7 @@ def test_cut_predictions_are_refused(run_copy):
     path.write_text(path.read_text().replace("neutral", "neutrl", 1))
 
     with pytest.raises((RunError, ManifestError), match=r"predictions.csv"):
-        runs.read_predictions(run_copy)
+        read_predictions(run_copy)
 
 
 def test_a_merged_label_set_merges_again_when_loaded(tmp_path):
@@ -350,7 +351,7 @@ def test_impossible_probabilities_are_refused(small_run, tmp_path, value):
     with pytest.raises(
         RunError, match=r"are not between 0 and 1 with the sum 1\); evaluate the run"
     ):
-        runs.read_predictions(tmp_path / "run")
+        read_predictions(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

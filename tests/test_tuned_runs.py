@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mersa import runs, training, weights
+from mersa.answers import read_predictions
 from mersa.batches import audio_items, load_features, text_items
 from mersa.config import apply_assignments, make_config
 from mersa.encoders.cache import FeatureCache
@@ -97,7 +98,7 @@ def answers(folder, manifest_path, part, cache):
 
 
 def stored(folder, part):
-    predictions = runs.read_predictions(folder).part(part)
+    predictions = read_predictions(folder).part(part)
     return dict(zip(predictions.ids, predictions.probabilities, strict=True))
 
 

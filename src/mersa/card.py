@@ -52,7 +52,7 @@ def model_card(config: Config, metrics: Mapping[str, Any]) -> str:
     ]
     lines = [
         *_head(config, metrics, trained),
-        *_scores(metrics),
+        *score_lines(metrics),
         *_confidence(metrics),
         *_robustness(metrics),
         *(refitted if config.train.refit else []),
@@ -87,146 +87,8 @@ def summary_card(config: Config, metrics: Mapping[str, Any], inner: Sequence[str
         "probabilities."
     )
     head = _head(config, metrics, trained)
-    scores = [*_scores(metrics), *_confidence(metrics), *_robustness(metrics)]
+    scores = [*score_lines(metrics), *_confidence(metrics), *_robustness(metrics)]
     return "\n".join([*head, *scores, *_foot(config)])
-
-
-def published_card(
-    card: str,
-    config: Config,
-    metrics: Mapping[str, Any],
-    *,
-    name: str,
-    corpus: str,
-    licence: str,
-    languages: Sequence[str],
-    datasets: Sequence[str],
-    base_models: Sequence[str],
-) -> str:
-    """Return a run's card with the front matter that the Hugging Face Hub reads.
-
-    Scores stand in it as `model-index`, those of the test part alone; a leak leaves them out.
-
-    Args:
-        card: The run's own card.
-        config: Settings of one leaf.
-        metrics: What the run's `metrics.json` holds.
-        name: What the model is called.
-        corpus: What the corpus is called.
-        licence: Identifier of the licence, as the Hub lists them.
-        languages: Codes, as `en`.
-        datasets: Ids on the Hub.
-        base_models: Ids on the Hub of the encoders.
-    """
-    from huggingface_hub import EvalResult, ModelCardData
-
-    task = "audio-classification" if config.uses_audio else "text-classification"
-    test = metrics["parts"].get("test", {}) if not metrics.get("leak") else {}
-    results = [
-        EvalResult(
-            task_type=task,
-            dataset_type=corpus,
-            dataset_name=corpus,
-            dataset_split=f"test, protocol {last_name(config.data.protocol)}",
-            metric_type=kind,
-            metric_name=score_title(score),
-            metric_value=round(float(test[score]), 4),
-        )
-        for score, kind in _HUB_METRICS.items()
-        if score in test
-    ]
-    data = ModelCardData(
-        license=licence,
-        language=list(languages) or None,
-        datasets=list(datasets) or None,
-        base_model=list(base_models) or None,
-        library_name="mersa",
-        pipeline_tag=task,
-        tags=["mersa", "speech-emotion-recognition", "emotion-recognition"],
-        metrics=list(dict.fromkeys(_HUB_METRICS.values())) if results else None,
-        model_name=name if results else None,
-        eval_results=results or None,
-    )
-    _, _, body = card.removeprefix("---\n").partition("\n---\n")
-    return f"---\n{data.to_yaml()}\n---\n{body}"
-
-
-_HUB_METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced_accuracy",
-    "macro_f1": "f1",
-    "weighted_f1": "f1",
-}
-"""What the Hub calls the scores that tables for people hold."""
-
-
-def checkpoint_card(facts: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
-    """Write the page of published checkpoints.
-
-    Args:
-        facts: What `checkpoint.json` holds of them.
-        metrics: What `metrics.json` holds, where they were scored on a corpus.
-    """
-    halves = {name: facts[name] for name in ("audio", "text") if name in facts}
-    lines = [
-        f"# {' + '.join(last_name(half['name']) for half in halves.values())}",
-        "",
-        f"Tells {', '.join(facts['labels'])} from {' and '.join(halves)}, by published checkpoints "
-        "of Hugging Face as they are. mersa did not train them.",
-        "",
-        "| reads | checkpoint | revision | licence, as its README.md states it |",
-        "| --- | --- | --- | --- |",
-    ]
-    for modality, half in halves.items():
-        lines.append(
-            f"| {modality} | `{last_name(half['name'])}` | {half['revision'] or 'a folder'} | "
-            f"{half['licence'] or 'not stated'} |"
-        )
-    lines += ["", "## Labels", "", "| reads | label of the checkpoint | counts as |"]
-    lines.append("| --- | --- | --- |")
-    for modality, half in halves.items():
-        for label, word in half["counted_as"].items():
-            lines.append(f"| {modality} | {label} | {word or 'left out'} |")
-    lines += ["", LABEL_RULE, ""]
-    if facts["weight"] is not None:
-        lines += [
-            "## Fusion",
-            "",
-            f"The answer is the mean of both probabilities; the sound counts "
-            f"{facts['weight']:.2f}, the words {1 - facts['weight']:.2f}. {_weights(metrics)} "
-            "Where one of them is absent the other answers alone.",
-            "",
-        ]
-    return "\n".join([*lines, *(_scores(metrics) if metrics else []), *_CHECKPOINT_LIMITS])
-
-
-LABEL_RULE = (
-    "Labels that are left out lose their probability, and the rest is scaled to the sum 1; labels "
-    "that count as one word are added up. A word that one of two checkpoints lacks has the "
-    "probability 0 from it."
-)
-
-_CHECKPOINT_LIMITS = [
-    "## Limits",
-    "",
-    "What the checkpoints were trained on is told by their publishers alone: utterances that are "
-    "scored here may have been among it. A score says how a recording resembles what annotators "
-    "called by a word; it does not say what a person feels.",
-    "",
-]
-
-
-def _weights(metrics: Mapping[str, Any] | None) -> str:
-    fusion = (metrics or {}).get("fusion")
-    if not fusion or not fusion["fitted"]:
-        return "The weight was not fitted."
-    listed = ", ".join(f"{weight:.2f}" for weight in fusion["weights"])
-    if len(fusion["weights"]) == 1:
-        return "The weight is the one with the least log loss on the validation part."
-    return (
-        f"Fitted by the log loss on the validation part of each fold: {listed}; each fold's test "
-        "part was answered with its own, and the mean is used from then on."
-    )
 
 
 def _head(config: Config, metrics: Mapping[str, Any], trained: str) -> list[str]:
@@ -273,7 +135,8 @@ def _saw_validation(facts: Mapping[str, Any]) -> bool:
     return facts["parts"] not in ("train", "all")
 
 
-def _scores(metrics: Mapping[str, Any]) -> list[str]:
+def score_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the scores of each part as a section of Markdown."""
     parts = metrics["parts"]
     majority = parts[list(parts)[-1]]["majority"]
     lines = [

@@ -14,6 +14,7 @@ from torch import nn
 
 from mersa import build, figures, launch, parallel, runs, weights
 from mersa.alignment import artefact
+from mersa.answers import write_calibration, write_predictions
 from mersa.batches import FeatureSet, audio_items, text_items, with_live_dropout
 from mersa.calibration import fit_temperature, score_confident, tempered
 from mersa.config import Config, located
@@ -315,12 +316,12 @@ def _train_leaf(
     answered, calibration = raw, None
     if config.train.temperature:
         calibration = fit_temperature(raw.probabilities, raw.truth)
-        runs.write_calibration(leaf, calibration, parts_sha256=seen.fold.sha256())
+        write_calibration(leaf, calibration, parts_sha256=seen.fold.sha256())
         answered = tempered(raw, calibration.temperature)
         if calibration.note:
             progress.say(calibration.note)
     runs.write_history(leaf, result.history)
-    runs.write_predictions(leaf, answered)
+    write_predictions(leaf, answered)
     metrics = {
         "state": "trained",
         "row": config.row,

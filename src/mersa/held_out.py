@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mersa import build, figures, runs
+from mersa.answers import raw_predictions, read_predictions, write_predictions
 from mersa.batches import FeatureSet
 from mersa.calibration import score_confident
 from mersa.encoders.cache import FeatureCache
@@ -110,18 +111,18 @@ def evaluate(
     if conditions:
         summary = _keep_pooled(folder, conditions)
     for place in places(folder):
-        answered = runs.read_predictions(place).part("test")
+        answered = read_predictions(place).part("test")
         tell_more(place, answered, by_id, columns)
     return summary
 
 
 def _keep(leaf: Path, tested: Predictions, conditions: Mapping[str, Predictions] | None) -> None:
     """Put the test answers of a leaf, and those under other conditions, into its folder."""
-    both = concatenate([runs.read_predictions(leaf).part("validation"), tested])
-    runs.write_predictions(leaf, both)
+    both = concatenate([read_predictions(leaf).part("validation"), tested])
+    write_predictions(leaf, both)
     metrics = runs.read_metrics(leaf)
     metrics["state"] = "evaluated"
-    metrics["parts"]["test"] = score_confident(tested, runs.raw_predictions(leaf, tested))
+    metrics["parts"]["test"] = score_confident(tested, raw_predictions(leaf, tested))
     figures.coverage(both, leaf / "figures" / "coverage.png")
     if conditions:
         metrics["robustness"] = scored(conditions)
@@ -210,7 +211,7 @@ def _evaluate_elsewhere(
         "leak": first.get("leak", []),
         "parts": {"test": score(answered)},
     }
-    runs.write_predictions(place, answered)
+    write_predictions(place, answered)
     tell_more(place, answered, {one.id: one for one in manifest}, columns)
     write_json(place / "metrics.json", metrics)
     progress.say(f"left out: {counts_text(selection.left_out) or 'nothing'}; written to {place}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mersa import figures, runs, selective
+from mersa.answers import raw_predictions, read_predictions, write_predictions
 from mersa.bootstrap import seed_interval
 from mersa.calibration import score_confident
 from mersa.card import summary_card
@@ -55,7 +56,7 @@ def test_answers(folder: Path) -> list[Predictions]:
             raise RunError(
                 f"{folder} has no test scores yet; read its test part with: mersa evaluate {folder}"
             )
-        answers.append(runs.read_predictions(place).part("test"))
+        answers.append(read_predictions(place).part("test"))
     return answers
 
 
@@ -65,7 +66,7 @@ def validation_answers(leaves: Sequence[Path]) -> Predictions:
     An utterance that several validate has the mean of their probabilities, as when they answer
     together; those that have learnt from it do not answer for it.
     """
-    return _each_once([runs.read_predictions(leaf).part("validation") for leaf in leaves])
+    return _each_once([read_predictions(leaf).part("validation") for leaf in leaves])
 
 
 def _each_once(several: Sequence[Predictions]) -> Predictions:
@@ -91,7 +92,7 @@ def validation_curve(leaves: Sequence[Path]) -> RiskCurve:
     Raises:
         RunError: If answers are missing, or the card tells no curve.
     """
-    kept = [runs.read_predictions(leaf) for leaf in leaves]
+    kept = [read_predictions(leaf) for leaf in leaves]
     several = [one.part("validation") for one in kept]
     for leaf, validation in zip(leaves, several, strict=True):
         _check_all_there(leaf, validation)
@@ -145,10 +146,10 @@ def _pool(folder: Path) -> dict[str, Any]:
     }
     told = [_with_curve(metrics, leaves)]
     if evaluated:
-        tested = {leaf: runs.read_predictions(leaf).part("test") for leaf in leaves}
+        tested = {leaf: read_predictions(leaf).part("test") for leaf in leaves}
         pooled = concatenate(list(tested.values()))
-        raw = [runs.raw_predictions(leaf, one) for leaf, one in tested.items()]
-        runs.write_predictions(folder, pooled)
+        raw = [raw_predictions(leaf, one) for leaf, one in tested.items()]
+        write_predictions(folder, pooled)
         scores = score_confident(pooled, _concatenated(raw))
         metrics["parts"]["test"] = scores | {"mean_of_folds": _mean(several, "test")}
         told.append(pooled)

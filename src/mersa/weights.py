@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mersa import build
 from mersa.alignment import artefact
+from mersa.answers import read_temperature
 from mersa.batches import FeatureSet
 from mersa.bootstrap import Array
 from mersa.calibration import with_temperature
@@ -25,14 +26,7 @@ from mersa.encoders.base import Encoder, revision_of
 from mersa.errors import EncoderError, RunError
 from mersa.files import write_json, write_whole, write_whole_folder
 from mersa.progress import Progress, Silent
-from mersa.runs import (
-    check_finished,
-    load_config,
-    load_labels,
-    members,
-    read_json,
-    read_temperature,
-)
+from mersa.runs import check_finished, load_config, load_labels, members, read_json
 from mersa.training import predict
 from mersa.tuning import TunedEncoder
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mersa import runs
+from mersa.answers import read_predictions
 from mersa.errors import ManifestError, RunError
 from mersa.held_out import evaluate
 from mersa.manifest import read_manifest
@@ -107,7 +108,7 @@ def test_the_answers_stand_beside_a_run(written, small_run, cache, tmp_path, mer
 def test_the_answers_are_those_of_the_recognizer(written, small_corpus):
     out, _ = written
     manifest = read_manifest(small_corpus)
-    kept = runs.read_predictions(out)
+    kept = read_predictions(out)
     by_id = {one.id: one for one in manifest}
 
     found = one_by_one(out, manifest, [by_id[id_] for id_ in kept.ids[:6]], labels=None)

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from mersa import runs, weights
+from mersa.answers import read_predictions
 from mersa.audio import read_audio
 from mersa.errors import AudioError, ConfigError, EncoderError, RunError
 from mersa.experiment import train
@@ -88,7 +89,7 @@ def test_an_answer_is_whole(recognizer, clip):
 def test_answers_are_those_of_the_evaluation(toy_run, toy_corpus, cache, tmp_path, recognizer):
     shutil.copytree(toy_run, tmp_path / "run")
     evaluate(tmp_path / "run", cache=cache, device="cpu")
-    predictions = runs.read_predictions(tmp_path / "run").part("test")
+    predictions = read_predictions(tmp_path / "run").part("test")
     texts = {
         row["id"]: row
         for row in runs.read_table(toy_corpus / "manifest.csv")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mersa import runs
+from mersa.answers import write_predictions
 from mersa.config import apply_assignments, make_config, to_toml
 from mersa.emotions import LABEL_SETS
 from mersa.evaluation import Predictions, score
@@ -104,7 +105,7 @@ def _write_leaf(place, config, seed, answers, tested, encoders, alignment):
     for modality, fingerprint in zip(("text", "audio"), encoders, strict=True):
         facts = {"name": fingerprint, "fingerprint": fingerprint}
         (place / "encoders" / f"{modality}.json").write_text(json.dumps(facts))
-    runs.write_predictions(place, answers)
+    write_predictions(place, answers)
     scores = score(answers, draws=200)
     metrics = {
         "state": "evaluated" if tested else "trained",

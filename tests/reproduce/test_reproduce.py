@@ -10,6 +10,7 @@ import pytest
 from meld_release import write_meld
 
 from mersa import runs
+from mersa.answers import read_predictions
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import (
     AlignmentError,
@@ -110,7 +111,7 @@ class Says(Silent):
 
 
 def answers(out, row):
-    return runs.read_predictions(out / "rows" / row).part("test")
+    return read_predictions(out / "rows" / row).part("test")
 
 
 def test_rows_are_scored_and_stand_on_one_page(whole):

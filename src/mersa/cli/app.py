@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mersa import __version__
-from mersa.cli import align, data, demo, predict, reproduce, runs, serve, space, use
+from mersa.cli import align, data, demo, evaluate, predict, reproduce, runs, serve, space, use
 from mersa.cli.options import is_first
 from mersa.errors import MersaError
 
@@ -31,7 +31,7 @@ for _verb in (
     space.space,
     runs.rows,
     runs.train,
-    runs.evaluate,
+    evaluate.evaluate,
     runs.compare,
     runs.report,
     reproduce.reproduce,

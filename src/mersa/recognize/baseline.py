@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mersa.card import checkpoint_card
+from mersa.answers import write_predictions
 from mersa.config import DataSettings
 from mersa.cutting import cut_folds
 from mersa.encoders.cache import FeatureCache
@@ -31,10 +31,11 @@ from mersa.held_out import check_columns, tell_more
 from mersa.manifest import Manifest, Utterance, read_manifest, write_table
 from mersa.progress import Progress, Silent
 from mersa.protocols import choose
+from mersa.recognize.checkpoint_card import checkpoint_card
 from mersa.recognize.checkpoints import CheckpointScorer, save_checkpoint
 from mersa.recognize.fusion import fit_weight, fuse
 from mersa.recognize.scoring import Probabilities
-from mersa.runs import CHECKPOINT, write_predictions
+from mersa.runs import CHECKPOINT
 from mersa.selection import counts_text, data_sha256, select
 from mersa.subgroups import SUBGROUP_COLUMNS
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from mersa.card import checkpoint_card, last_name
+from mersa.card import last_name
 from mersa.emotions import LabelSet
 from mersa.encoders.classifier import (
     SpeechClassifier,
@@ -26,6 +26,7 @@ from mersa.encoders.huggingface import quiet
 from mersa.errors import ConfigError, EncoderError, RunError
 from mersa.files import write_json, write_text, write_whole_folder
 from mersa.progress import Progress, Silent
+from mersa.recognize.checkpoint_card import checkpoint_card
 from mersa.recognize.fusion import EVEN, check_weight, fuse
 from mersa.recognize.labelling import LabelTable, check_mapping, common_labels, label_table
 from mersa.recognize.scoring import Probabilities, Spoken, encoded

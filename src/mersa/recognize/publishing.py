@@ -20,12 +20,13 @@ from huggingface_hub.errors import (
 )
 
 from mersa import runs
-from mersa.card import last_name, published_card, without_paths
+from mersa.card import last_name, without_paths
 from mersa.config import to_toml
 from mersa.encoders.hub import ALIASES, HTTP_ERROR
 from mersa.encoders.huggingface import quiet
 from mersa.errors import EncoderError, RunError, first_line
 from mersa.manifest import read_manifest
+from mersa.recognize.hub_card import published_card
 from mersa.weights import bundled
 
 _GOES = {
