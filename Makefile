@@ -6,7 +6,7 @@ RUN ?= build/run
 RECORDING := toy_s4_d01_u03
 WORDS := I am waiting for the house from my brother.
 # Of the 24 rows two: the frames of VGGish and those of wav2vec 2.0, fused with cross-attention.
-SLOW_FIXED := tests/recognize/test_long.py tests/test_training.py tests/test_evaluation.py tests/test_experiment.py tests/test_rows.py -k "not rows or III.6 or V.8"
+SLOW_FIXED := tests/test_cli.py tests/recognize/test_long.py tests/test_training.py tests/test_evaluation.py tests/test_experiment.py tests/test_rows.py -k "not rows or III.6 or V.8"
 CORPUS := $(RUN)/toy/manifest.csv
 SETTINGS := --config examples/toy.toml
 SYSTEMS := text audio server mersa-cross

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -600,15 +601,21 @@ def test_no_network_and_no_run(tmp_path, clips):
 def test_an_interrupt_is_told(small_corpus, quick_words, tmp_path):
     words = ("train", small_corpus, "--out", tmp_path / "run", *quick_words)
     words = [*map(str, words), "--set", "train.epochs=9999", "--set", "train.patience=9999"]
-    started = subprocess.Popen(
-        [sys.executable, "-m", "mersa", *words], stderr=subprocess.PIPE, text=True
-    )
-    until = time.monotonic() + 60
-    while not (tmp_path / "run" / "config.toml").exists() and time.monotonic() < until:
-        time.sleep(0.1)
-
-    started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=60)
+    with subprocess.Popen(
+        [sys.executable, "-m", "mersa", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's job in the background ignores interrupts, and so would what it starts.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as started:
+        try:
+            until = time.monotonic() + 60
+            while not (tmp_path / "run" / "config.toml").exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            started.send_signal(signal.SIGINT)
+            _, said = started.communicate(timeout=60)
+        finally:
+            started.kill()
 
     assert started.returncode == 130
     assert said.endswith("stopped; the same command goes on from here\n")

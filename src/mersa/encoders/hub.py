@@ -49,7 +49,8 @@ _SAFE = ["model*.safetensors"]
 _PICKLED = ["pytorch_model*.bin"]  # only where a repository has nothing else; weights_only=True
 _SUBFOLDERS = ["*/*"]  # other formats of the same weights
 
-_PATIENCE_S = 15
+PATIENCE_S = 15
+"""How long the Hub may take to answer what a name is."""
 
 # The base error of the HTTP client; which client it is depends on the version of huggingface_hub.
 HTTP_ERROR = cast(type[Exception], HfHubHTTPError.__mro__[1])
@@ -130,7 +131,7 @@ def _fetched(name: str, repository: str, revision: str) -> Path:
     _log.info("fetching %s at %s from the Hugging Face Hub", repository, revision)
     try:
         # Asked once, without the retries of a download: no network is told at once.
-        HfApi().model_info(repository, revision=revision, timeout=_PATIENCE_S)
+        HfApi().model_info(repository, revision=revision, timeout=PATIENCE_S)
         folder = Path(_download(repository, revision, [*_SMALL, *_SAFE]))
         if not any(folder.glob(_SAFE[0])):
             _download(repository, revision, _PICKLED)

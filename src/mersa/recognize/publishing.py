@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    hf_hub_download,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -22,7 +28,7 @@ from huggingface_hub.errors import (
 from mersa import runs
 from mersa.card import last_name, without_paths
 from mersa.config import to_toml
-from mersa.encoders.hub import ALIASES, HTTP_ERROR
+from mersa.encoders.hub import ALIASES, HTTP_ERROR, PATIENCE_S
 from mersa.encoders.huggingface import quiet
 from mersa.errors import EncoderError, RunError, first_line
 from mersa.manifest import read_manifest
@@ -124,6 +130,9 @@ def fetch(name: str) -> Path:
     """
     repo_id, _, revision = name.partition("@")
     try:
+        if not try_to_load_from_cache(repo_id, "metrics.json", revision=revision or None):
+            # Asked once, without the retries of a download: no network is told at once.
+            HfApi().model_info(repo_id, revision=revision or None, timeout=PATIENCE_S)
         # What is no run is told before gigabytes of it have come.
         hf_hub_download(repo_id, "metrics.json", revision=revision or None)
         return Path(snapshot_download(repo_id, revision=revision or None))
