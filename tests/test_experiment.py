@@ -31,6 +31,7 @@ from mersa.evaluation import SCORES
 from mersa.experiment import train
 from mersa.held_out import evaluate
 from mersa.manifest import Manifest, read_manifest, write_manifest
+from told import Told
 
 sys.path.append(str(Path(__file__).parent / "encoders"))
 folders = importlib.import_module("folders")
@@ -84,19 +85,6 @@ elif moment == "after the scores":
     runs.finish = dying_after(runs.finish, 1)
 cli.main()
 """
-
-
-class Told:
-    """Keeps what is told."""
-
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-    def task(self, name):
-        return lambda done, total: None
 
 
 @pytest.fixture

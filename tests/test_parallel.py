@@ -14,18 +14,7 @@ from mersa.errors import ConfigError, MissingExtraError, RunError, StorageError
 from mersa.launch import launch, num_to_start
 from mersa.progress import Silent
 from mersa.training import _epoch_seed
-
-
-class Told:
-    def __init__(self):
-        self.sentences, self.counts = [], []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-    def task(self, name):
-        return lambda done, total: self.counts.append((name, done, total))
-
+from told import Told
 
 TOLD = Told()
 

@@ -10,9 +10,7 @@ from mersa.config import Config
 from mersa.emotions import LABEL_SETS
 from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate, score, score_cell
-from mersa.pooling import places, summarise, test_answers, validation_answers
-
-test_answers.__test__ = False  # a function of the package, and no test
+from mersa.pooling import answers_on_test, places, summarise, validation_answers
 
 LABELS = LABEL_SETS["iemocap-4"]
 
@@ -197,7 +195,7 @@ def test_the_answers_of_each_seed_are_one_test_part(tmp_path, layout):
                 folds(place, seed=seed)
     summarise(folder)
 
-    several = test_answers(folder)
+    several = answers_on_test(folder)
 
     wanted = [folder] if "seeds" not in layout else [folder / f"seed-{seed}" for seed in seeds]
     assert places(folder) == wanted
@@ -211,7 +209,7 @@ def test_answers_of_a_test_part_that_was_not_read_are_refused(tmp_path):
     leaf(tmp_path / "run")
 
     with pytest.raises(RunError, match=r"no test scores yet; read its test part with: mersa eval"):
-        test_answers(tmp_path / "run")
+        answers_on_test(tmp_path / "run")
 
 
 def test_the_mean_over_seeds_has_an_interval_of_its_own(tmp_path):

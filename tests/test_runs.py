@@ -242,7 +242,7 @@ def test_an_unfinished_run_is_refused(run_copy):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "lacks 'name' or 'labels'; the run folder is not whole"),
+        ("{}", "lacks 'name' or 'labels'; bring the file back"),
         ("[]", "holds no JSON object"),
         ("{", "cannot be read"),
     ],
@@ -292,7 +292,7 @@ def test_cut_weights_are_refused(run_copy):
     path = run_copy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
 
-    with pytest.raises(RunError, match=r"model.safetensors cannot be read.*not whole"):
+    with pytest.raises(RunError, match=r"model.safetensors cannot be read.*; bring the file back"):
         weights.load_run(run_copy)
 
 
@@ -349,7 +349,7 @@ def test_impossible_probabilities_are_refused(small_run, tmp_path, value):
     path.write_text("\n".join([header, ",".join(cells), *rest]) + "\n")
 
     with pytest.raises(
-        RunError, match=r"are not between 0 and 1 with the sum 1\); evaluate the run"
+        RunError, match=r"are not between 0 and 1 with the sum 1\); bring the file back"
     ):
         read_predictions(tmp_path / "run")
 

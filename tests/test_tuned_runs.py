@@ -21,7 +21,14 @@ from mersa.config import apply_assignments, make_config
 from mersa.encoders.cache import FeatureCache
 from mersa.encoders.speech import SpeechEncoder
 from mersa.encoders.text import TextEncoder
-from mersa.errors import AudioError, ConfigError, EncoderError, RunError, StorageError
+from mersa.errors import (
+    AlignmentError,
+    AudioError,
+    ConfigError,
+    EncoderError,
+    RunError,
+    StorageError,
+)
 from mersa.experiment import train
 from mersa.held_out import evaluate
 from mersa.manifest import read_manifest
@@ -260,6 +267,14 @@ def test_a_refit_tunes_from_the_start_again_and_learns_from_validation(
     assert "on the parts train and validation. Validation scores below are too high" in card
     told = runs.read_json(then / "encoders" / "text" / "alignment.json")
     assert told["parts"] == "train and validation"
+
+
+def test_what_a_run_tuned_is_not_said_to_be_aligned(settings, run, small_corpus, cache, tmp_path):
+    name = f"text.name={run / 'encoders' / 'text'}"
+    others = settings(name, "network.system=text", "data.labels=iemocap-6")
+
+    with pytest.raises(AlignmentError, match=r"was tuned on the labels .*; tune again with the"):
+        train(small_corpus, others, tmp_path / "run", cache=cache, device="cpu")
 
 
 @pytest.mark.parametrize("modality", ["text", "audio"])

@@ -12,10 +12,10 @@ from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.files import write_json
 from mersa.manifest import read_table, write_table
-from mersa.runs import load_labels, members, read_json
+from mersa.runs import WHOLE_AGAIN, load_labels, members, read_json
 
 
-def write_predictions(folder: Path, predictions: Predictions, *, name: str = "predictions") -> None:
+def write_predictions(folder: Path, predictions: Predictions) -> None:
     """Write one row an utterance: id, part, truth, prediction, group, a probability a label."""
     columns = ["id", "part", "truth", "prediction", "group", *predictions.labels]
     labels = predictions.labels
@@ -37,7 +37,7 @@ def write_predictions(folder: Path, predictions: Predictions, *, name: str = "pr
             strict=True,
         )
     ]
-    write_table(rows, columns, folder / f"{name}.csv")
+    write_table(rows, columns, folder / "predictions.csv")
 
 
 def read_predictions(folder: Path) -> Predictions:
@@ -62,7 +62,7 @@ def read_predictions(folder: Path) -> Predictions:
             labels,
         )
     except (KeyError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); evaluate the run again") from None
+        raise RunError(f"{path} cannot be read ({error}); {WHOLE_AGAIN}") from None
 
 
 def _check_probabilities(rows: Sequence[Mapping[str, str]], probabilities: Any) -> None:

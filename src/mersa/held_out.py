@@ -22,7 +22,7 @@ from mersa.errors import ManifestError, RunError
 from mersa.evaluation import Predictions, concatenate, predictions_of, score
 from mersa.files import write_json
 from mersa.manifest import Manifest, Utterance, read_manifest
-from mersa.pooling import add, places, summarise
+from mersa.pooling import add_robustness, places, summarise
 from mersa.progress import Progress, Silent
 from mersa.robustness import BOTH, answers, can_be_asked, mean_over_seeds, scored, vocabulary_of
 from mersa.selection import counts_text, data_sha256, select
@@ -142,9 +142,9 @@ def _keep_pooled(
         )
         if not (place / "config.toml").is_file():
             figures.robustness(several[-1], place / "figures" / "robustness.png")
-            add(place, "robustness", several[-1])
+            add_robustness(place, several[-1])
     if len(several) > 1:
-        add(folder, "robustness", mean_over_seeds(several))
+        add_robustness(folder, mean_over_seeds(several))
     return runs.read_metrics(folder)
 
 

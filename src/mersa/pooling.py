@@ -5,7 +5,7 @@ one test part. Validation parts of different folds overlap, so of them only the 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from mersa.errors import RunError
 from mersa.evaluation import SCORES, Predictions, concatenate
 from mersa.files import write_json, write_text
 from mersa.selective import RiskCurve, risk_curve
+
+_ROBUSTNESS = "robustness"
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def places(folder: Path) -> list[Path]:
     return list(dict.fromkeys(leaf.parent for leaf in leaves))
 
 
-def test_answers(folder: Path) -> list[Predictions]:
+def answers_on_test(folder: Path) -> list[Predictions]:
     """Return the answers of an evaluated run on its test part, one for each seed.
 
     Raises:
@@ -76,8 +78,8 @@ def _each_once(several: Sequence[Predictions]) -> Predictions:
         rows.setdefault(id_, []).append(row)
     if not rows:
         return together
-    means = [together.probabilities[several].mean(axis=0) for several in rows.values()]
-    first = together.rows([several[0] for several in rows.values()])
+    means = [together.probabilities[same].mean(axis=0) for same in rows.values()]
+    first = together.rows([same[0] for same in rows.values()])
     return replace(first, probabilities=np.stack(means))
 
 
@@ -144,7 +146,8 @@ def _pool(folder: Path) -> dict[str, Any]:
         "parts_sha256": [one["parts_sha256"] for one in several],
         "parts": {"validation": _mean(several, "validation")},
     }
-    told = [_with_curve(metrics, leaves)]
+    told = [validation_answers(leaves)]
+    _put_curve(metrics, told[0])
     if evaluated:
         tested = {leaf: read_predictions(leaf).part("test") for leaf in leaves}
         pooled = concatenate(list(tested.values()))
@@ -154,18 +157,16 @@ def _pool(folder: Path) -> dict[str, Any]:
         metrics["parts"]["test"] = scores | {"mean_of_folds": _mean(several, "test")}
         told.append(pooled)
     _draw_coverage(told, folder)
-    _keep_added(folder, metrics)
+    metrics |= _robustness(folder, metrics)
     _write(folder, metrics, leaves)
     return metrics
 
 
-def _with_curve(metrics: dict[str, Any], leaves: Sequence[Path]) -> Predictions:
-    """Put the curve of the validation answers into scores, and return these answers."""
-    answered = validation_answers(leaves)
+def _put_curve(metrics: dict[str, Any], answered: Predictions) -> None:
+    """Put the coverage and risk of the validation answers into scores."""
     if answered.ids and "validation" in metrics["parts"]:
         curve = risk_curve(answered)
         metrics["parts"]["validation"]["selective"] = selective.as_dict(curve)
-    return answered
 
 
 def _draw_coverage(several: Sequence[Predictions], folder: Path) -> None:
@@ -179,11 +180,11 @@ def _concatenated(several: Sequence[Predictions | None]) -> Predictions | None:
     return concatenate(there) if len(there) == len(several) else None
 
 
-def add(folder: Path, name: str, value: Any) -> None:
-    """Put one more thing into the scores, and so the card, of what stands above folds or seeds."""
+def add_robustness(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put what `mersa.robustness` scored into what stands above folds or seeds, and its card."""
     seeds = places(folder)
     inner = runs.members(folder) if seeds == [folder] else seeds
-    _write(folder, runs.read_metrics(folder) | {name: value}, inner)
+    _write(folder, runs.read_metrics(folder) | {_ROBUSTNESS: rows}, inner)
 
 
 def _write(folder: Path, metrics: dict[str, Any], inner: Sequence[Path]) -> None:
@@ -206,18 +207,20 @@ def _mean_over_seeds(folder: Path, inner: Sequence[Path]) -> dict[str, Any]:
         "seeds": [one["seed"] for one in several],
         "parts": {part: _mean_of_seeds(several, part) for part in sorted(parts, reverse=True)},
     }
-    answered = _with_curve(metrics, runs.members(folder))
+    answered = validation_answers(runs.members(folder))
+    _put_curve(metrics, answered)
     _draw_coverage([answered], folder)
-    _keep_added(folder, metrics)
+    metrics |= _robustness(folder, metrics)
     _write(folder, metrics, inner)
     return metrics
 
 
-def _keep_added(folder: Path, metrics: dict[str, Any]) -> None:
-    """Keep what `add` put beside the scores of an evaluated run, which is not read again here."""
-    if metrics["state"] == "evaluated" and (folder / "metrics.json").is_file():
-        before = runs.read_json(folder / "metrics.json")
-        metrics |= {name: before[name] for name in ("robustness",) if name in before}
+def _robustness(folder: Path, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `add_robustness` put beside the scores of an evaluated run."""
+    if metrics["state"] != "evaluated" or not (folder / "metrics.json").is_file():
+        return {}
+    before = runs.read_json(folder / "metrics.json")
+    return {_ROBUSTNESS: before[_ROBUSTNESS]} if _ROBUSTNESS in before else {}
 
 
 def _leak(several: Sequence[dict[str, Any]]) -> list[str]:

@@ -36,6 +36,9 @@ PREFIX = "hf:"
 CHECKPOINT = "checkpoint.json"
 """What names published checkpoints, in place of the settings of a training."""
 
+WHOLE_AGAIN = "bring the file back, or train again with --again"
+"""What makes a broken run whole."""
+
 STATE = "resume.pt"
 REFIT_STATE = "resume-refit.pt"
 _STATES = (STATE, REFIT_STATE)
@@ -239,9 +242,7 @@ def load_labels(folder: Path) -> LabelSet:
     """
     facts = read_json(folder / "labels.json")
     if not isinstance(facts.get("name"), str) or not isinstance(facts.get("labels"), list):
-        raise RunError(
-            f"{folder / 'labels.json'} lacks 'name' or 'labels'; the run folder is not whole"
-        )
+        raise RunError(f"{folder / 'labels.json'} lacks 'name' or 'labels'; {WHOLE_AGAIN}")
     known = LABEL_SETS.get(facts["name"])
     merges = known.merges if known and list(known.labels) == facts["labels"] else {}
     return LabelSet(facts["name"], tuple(facts["labels"]), merges)
@@ -264,8 +265,12 @@ def finish(leaf: Path, metrics: Mapping[str, Any]) -> None:
     write_json(leaf / "metrics.json", metrics)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, remedy: str = WHOLE_AGAIN) -> dict[str, Any]:
     """Read a JSON object.
+
+    Args:
+        path: The file.
+        remedy: What is to be done if it is broken.
 
     Raises:
         RunError: If the file is missing or no JSON object.
@@ -273,9 +278,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); the run folder is not whole") from None
+        raise RunError(f"{path} cannot be read ({error}); {remedy}") from None
     if not isinstance(value, dict):
-        raise RunError(f"{path} holds no JSON object; the run folder is not whole")
+        raise RunError(f"{path} holds no JSON object; {remedy}")
     return value
 
 

@@ -26,7 +26,7 @@ from mersa.encoders.base import Encoder, revision_of
 from mersa.errors import EncoderError, RunError
 from mersa.files import write_json, write_whole, write_whole_folder
 from mersa.progress import Progress, Silent
-from mersa.runs import check_finished, load_config, load_labels, members, read_json
+from mersa.runs import WHOLE_AGAIN, check_finished, load_config, load_labels, members, read_json
 from mersa.training import predict
 from mersa.tuning import TunedEncoder
 
@@ -223,7 +223,7 @@ def _load_weights(path: Path, network: nn.Module) -> None:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"{path} cannot be read ({error}); the run folder is not whole") from None
+        raise RunError(f"{path} cannot be read ({error}); {WHOLE_AGAIN}") from None
     wanted = {name: tuple(one.shape) for name, one in network.state_dict().items()}
     found = {name: tuple(one.shape) for name, one in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):

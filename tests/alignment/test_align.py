@@ -8,6 +8,7 @@ import folders
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer
 
 from mersa.alignment import fit as fitting
@@ -22,19 +23,9 @@ from mersa.experiment import train
 from mersa.manifest import read_manifest
 from mersa.recognize.recognizer import Recognizer
 from mersa.weights import bundle
+from told import Told
 
 WORDS = ["so happy now", "i don't go", "sad"]
-
-
-class Told:
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-    def task(self, name):
-        return lambda done, total: None
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +366,19 @@ def test_weights_that_the_last_step_spoilt_are_not_taken_for_aligned(
     ):
         align(small_corpus, spoilt, tmp_path / "a", device="cpu")
     assert not (tmp_path / "a" / "alignment.json").exists()
+
+
+def test_weights_that_are_spoilt_before_any_step_are_not_the_rate_s_fault(
+    small_corpus, settings, bert, tmp_path
+):
+    spoilt = shutil.copytree(bert, tmp_path / "bert")
+    tensors = load_file(spoilt / "model.safetensors")
+    norm = next(name for name in tensors if name.endswith("embeddings.LayerNorm.weight"))
+    tensors[norm].fill_(float("nan"))
+    save_file(tensors, spoilt / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ConfigError, match=r"finite numbers before any step; check its weights"):
+        align(small_corpus, settings(f"text.name={spoilt}"), tmp_path / "a", device="cpu")
 
 
 def test_a_folder_of_a_time_when_the_first_frame_was_called_cls_is_read(

@@ -16,9 +16,12 @@ from mersa.errors import AlignmentError, ConfigError
 from mersa.experiment import train
 from mersa.recognize.recognizer import Recognizer
 from mersa.weights import bundle
+from told import Told
 
 
-def aligned(manifest, out, cache, *, epochs=2, data=None, modality="audio", **align_settings):
+def aligned(
+    manifest, out, cache, *, epochs=2, data=None, modality="audio", progress=None, **align_settings
+):
     config = make_align_config(
         {
             "data": {"labels": "iemocap-4", **(data or {})},
@@ -32,7 +35,7 @@ def aligned(manifest, out, cache, *, epochs=2, data=None, modality="audio", **al
             },
         }
     )
-    return align(manifest, config, out, cache=cache, device="cpu")["folds"][0]
+    return align(manifest, config, out, cache=cache, device="cpu", progress=progress)["folds"][0]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,26 @@ def test_a_projection_draws_emotions_together(small_corpus, tmp_path, cache):
     assert facts["measures"]["validation"]["after"] == seen[facts["best_epoch"]] == max(seen)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "audio.name" in card
+
+
+def test_what_is_told_before_the_first_step_is_of_the_frames_as_they_come(
+    small_corpus, tmp_path, cache
+):
+    """The projection that begins is another space, and no one compares with it."""
+    told = Told()
+    facts = aligned(small_corpus, tmp_path / "out", cache, progress=told)
+
+    before = facts["measures"]["validation"]["before"]
+    (said,) = (one for one in told.sentences if "before the first step" in one)
+    assert said.endswith(f"{before:.3f}")
+
+
+def test_a_linear_projection_tells_of_no_hidden_width(small_corpus, tmp_path, cache):
+    made = {"projection": "linear", "projection_hidden": 256}
+    aligned(small_corpus, tmp_path / "out", cache, epochs=1, **made)
+
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "Projection `linear`; multi-similarity loss" in card
 
 
 def test_a_run_reads_the_projected_frames_and_works_bundled_elsewhere(
@@ -161,6 +184,10 @@ def test_the_test_part_changes_no_weight(own_corpus, cache, tmp_path):
         ),
         ({"projection_hidden": 8}, r"align.projection_hidden is 8, but alignment does not read it"),
         ({"modality": "audio", "gradient_checkpointing": True}, r"gradient_checkpointing is True"),
+        (
+            {"modality": "audio", "projection": "linear", "projection_hidden": 8},
+            r"align.projection_hidden is 8, but alignment does not read it",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):

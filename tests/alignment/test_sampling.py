@@ -137,14 +137,14 @@ def test_a_class_with_one_text_is_named_with_its_count():
     with pytest.raises(
         AlignmentError, match=r"class 'sad' has 1 text to align on, .* takes 2 of each class"
     ):
-        check_batches(examples(5, 5, 1, 5), FOUR, settings())
+        check_batches(examples(5, 5, 1, 5), settings())
 
 
 def test_recordings_are_called_recordings():
     held = replace(examples(5, 5, 1, 5), noun="recording")
 
     with pytest.raises(AlignmentError, match=r"class 'sad' has 1 recording to align on"):
-        check_batches(held, FOUR, settings())
+        check_batches(held, settings())
 
 
 def test_a_class_below_per_class_is_named_with_what_would_do():
@@ -152,4 +152,4 @@ def test_a_class_below_per_class_is_named_with_what_would_do():
         AlignmentError,
         match=r"class 'happy' has 6 texts .* takes 9 .* set align.per_class to at most 6",
     ):
-        check_batches(examples(10, 6, 10, 10), FOUR, settings(per_class=9))
+        check_batches(examples(10, 6, 10, 10), settings(per_class=9))

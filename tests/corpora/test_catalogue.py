@@ -6,20 +6,7 @@ from mersa.corpora import catalogue
 from mersa.corpora.catalogue import READERS, prepare
 from mersa.errors import CorpusError
 from mersa.manifest import read_manifest
-
-
-class Told:
-    """Keeps the sentences and the names of what is counted."""
-
-    def __init__(self):
-        self.sentences, self.tasks = [], []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-    def task(self, name):
-        self.tasks.append(name)
-        return lambda done, total: None
+from told import Told
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from mersa.corpora import download, meld_release
 from mersa.corpora.download import GZIP, fetch, unpack
 from mersa.errors import CorpusError, StorageError
 from mersa.progress import OnProgress, Silent
+from told import Told
 
 CONTENT = GZIP + np.random.default_rng(11).bytes(700_001)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -96,21 +97,6 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Told(Silent):
-    """Keeps what was told."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.counts: dict[str, list[tuple[int, int]]] = {}
-
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-
-    def task(self, name: str) -> OnProgress:
-        counts = self.counts.setdefault(name, [])
-        return lambda done, total: counts.append((done, total))
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as running:
@@ -167,7 +153,7 @@ def test_size_and_notice_are_told_before_anything_is_fetched(server: Server, fil
     assert told.sentences == [
         f"fetching {server.url} (0.70 MB) to {file}. for research only",
     ]
-    assert told.counts["fetch file.tar.gz (MB)"][-1] == (0, 0)
+    assert told.counts[-1] == ("fetch file.tar.gz (MB)", 0, 0)
 
 
 def test_without_agreement_nothing_is_fetched(server: Server, file: Path) -> None:

@@ -96,6 +96,19 @@ def test_rows_over_one_text_encoder_test_no_alignment(tmp_path):
     )
 
 
+def test_sound_alone_and_words_alone_are_two_networks(tmp_path):
+    entries = read_entries(
+        [
+            make_run(tmp_path / "5", "III.5", 0.5, settings=["network.system=text"]),
+            make_run(tmp_path / "6", "III.6", 0.8, settings=["network.system=audio"]),
+        ]
+    )
+
+    answer = one_answer(entries, "cross-attention")
+
+    assert "one and the same network" not in answer.why
+
+
 def test_a_leaking_encoder_bears_no_claim(tmp_path):
     leak = {"alignment": aligned_from(leak=True)}
 

@@ -172,7 +172,7 @@ def test_the_numbers_of_the_csv_are_those_of_the_table(made):
         for name in PRINTED_SCORES:
             assert float(line[name]) == row["scores"][name]
             assert [float(line[f"{name}_{end}"]) for end in ("low", "high")] == row["ci95"][name]
-        assert line["leak"] == str(row["leak"])
+        assert line["leak"] == str(bool(row["leak"]))
 
 
 def test_the_claims_of_the_csv_are_those_of_the_report(made):
@@ -247,7 +247,7 @@ def test_pictures_hold_letters_short_numbers_and_heat_maps_as_images(told):
         assert re.findall(r"\d\.\d{5,}", re.sub(r'"data:[^"]*"', "", svg)) == []
         assert len(svg) < 60_000
     assert "data:image/png;base64" in drawn["Attention"]
-    assert re.search(r">Accuracy \d\.\d{3}, balanced accuracy \d\.\d{3}<", drawn["Confusion"])
+    assert re.search(r">Test: accuracy \d\.\d{3}, balanced \d\.\d{3}<", drawn["Confusion"])
 
 
 def test_attention_is_of_the_last_fused_row(told):

@@ -171,7 +171,7 @@ def test_an_unfinished_run_is_refused(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
 
-    with pytest.raises(RunError, match=r"metrics\.json .*the run folder is not whole"):
+    with pytest.raises(RunError, match=r"metrics\.json .*bring the file back, or train"):
         collect([tmp_path])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -185,13 +186,12 @@ def _fitted(
         config.align,
         fabric=fabric,
         measure=lambda embedder: judge(embedder, subject.source),
+        measure_before=partial(judge, *subject.plain) if subject.plain else None,
         at_once=subject.at_once,
         state=leaf / folder.STATE,
         name=str(leaf),
         progress=progress,
     )
-    if subject.plain:
-        result.before = judge(*subject.plain)
     facts = _facts(config, known, subject, result)
     if parallel.is_first(fabric):
         facts = folder.finish(leaf, subject.save, facts)

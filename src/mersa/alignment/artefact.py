@@ -144,29 +144,31 @@ def check(folder: Path, facts: Mapping[str, Any], cut: Cut) -> None:
     Raises:
         AlignmentError: If not; the message names what differs.
     """
+    in_run = facts.get("how") == TUNED_IN_RUN
+    was, anew, verb = ("tuned", "tune", "train") if in_run else ("aligned", "align", "align")
     if list(facts["labels"]) != list(cut.labels.labels):
         raise AlignmentError(
-            f"{folder} was aligned on the labels {', '.join(facts['labels'])}, but the run tells "
-            f"{', '.join(cut.labels.labels)} apart; align again with the data.labels of the run"
+            f"{folder} was {was} on the labels {', '.join(facts['labels'])}, but the run tells "
+            f"{', '.join(cut.labels.labels)} apart; {anew} again with the data.labels of the run"
         )
     if facts["data_sha256"] != cut.data_sha256:
         raise AlignmentError(
-            f"{folder} was aligned on other utterances, words, emotions or recordings than the "
-            f"run has (digest {facts['data_sha256'][:12]}, expected {cut.data_sha256[:12]}); align "
-            "again on the manifest of the run"
+            f"{folder} was {was} on other utterances, words, emotions or recordings than the "
+            f"run has (digest {facts['data_sha256'][:12]}, expected {cut.data_sha256[:12]}); "
+            f"{anew} again on the manifest of the run"
         )
     parts = cut.fold.sha256()
     if facts["parts_sha256"] != parts:
         raise AlignmentError(
-            f"{folder} was aligned on other parts (protocol {facts.get('protocol')!r}, digest "
+            f"{folder} was {was} on other parts (protocol {facts.get('protocol')!r}, digest "
             f"{facts['parts_sha256'][:12]}, expected {parts[:12]}), so it may have learnt from "
-            "what the run is judged on; align again with the protocol, seed and folds of the run"
+            f"what the run is judged on; {anew} again with the protocol, seed and folds of the run"
         )
     for name, digest in facts["files_sha256"].items():
         if not (folder / name).is_file() or file_sha256(folder / name) != digest:
             raise AlignmentError(
-                f"{folder / name} is not the file that mersa align wrote; bring it back, or align "
-                "again with --again"
+                f"{folder / name} is not the file that mersa {verb} wrote; bring it back, or "
+                f"{anew} again with --again"
             )
 
 

@@ -108,6 +108,8 @@ def _projection_card(facts: Mapping[str, Any]) -> str:
     base = last_name(facts["base"]["name"])
     modality = facts["modality"]
     what = "words" if modality == "text" else "sound"
+    linear = align["projection"] == "linear"
+    hidden = "" if linear else f", hidden width {align['projection_hidden']}"
     lines = [
         "---",
         "library_name: mersa",
@@ -123,7 +125,7 @@ def _projection_card(facts: Mapping[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"Projection `{align['projection']}`, hidden width {align['projection_hidden']}; "
+        f"Projection `{align['projection']}`{hidden}; "
         f"multi-similarity loss ({_constants(align)}) of pooled frames (`{align['pooling']}`); "
         f"{_chosen(facts)}",
         "",

@@ -38,7 +38,7 @@ class Tokenizes(Protocol):
         ...
 
     def tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return padded tokens, or frames, and their mask, (B, L), as the embedder reads them."""
+        """Return what the embedder reads of B of them: a pair whose shapes are its own."""
         ...
 
 
@@ -121,13 +121,13 @@ def in_parts(
 
 @torch.inference_mode()
 def embed(
-    embedder: nn.Module, encoder: Tokenizes, texts: Sequence[str], *, at_once: int | None = None
+    embedder: nn.Module, source: Tokenizes, texts: Sequence[str], *, at_once: int | None = None
 ) -> FloatArray:
     """Return the vectors of texts in eval mode, (N, D) float32; each text is run once.
 
     Args:
         embedder: Gives the vectors.
-        encoder: Gives what it reads.
+        source: Gives what it reads.
         texts: The texts, or what names recordings.
         at_once: Most tokens of a batch, as of `by_length`.
     """
@@ -135,9 +135,9 @@ def embed(
     embedder.eval()
     different = list(dict.fromkeys(texts))
     rows = {text: row for row, text in enumerate(different)}
-    vectors = np.zeros((len(different), encoder.width), dtype=np.float32)
-    for some in _batches(encoder.count_tokens(different), at_once):
-        answer = embedder([encoder.tokens([different[row] for row in some])])
+    vectors = np.zeros((len(different), source.width), dtype=np.float32)
+    for some in _batches(source.count_tokens(different), at_once):
+        answer = embedder([source.tokens([different[row] for row in some])])
         vectors[some] = answer.float().cpu().numpy()
     embedder.train(was_training)
     return vectors[[rows[text] for text in texts]]

@@ -54,12 +54,13 @@ class AlignState:
 
 def fit(
     embedder: nn.Module,
-    encoder: Tokenizes,
+    source: Tokenizes,
     examples: Examples,
     settings: AlignSettings,
     *,
     fabric: Fabric,
     measure: Callable[[nn.Module], float],
+    measure_before: Callable[[], float] | None = None,
     at_once: int | None = None,
     state: Path | None = None,
     name: str = "",
@@ -68,12 +69,13 @@ def fit(
     """Align an encoder, and leave it with the weights of its best epoch.
 
     Args:
-        embedder: With the weights to begin from, on the device of `encoder`.
-        encoder: Cuts texts into tokens, or finds what stands for them.
+        embedder: With the weights to begin from, on the device of `source`.
+        source: Cuts texts into tokens, or finds what stands for them.
         examples: What is learnt from.
         settings: The loop's settings.
         fabric: Processes; each runs its share of a batch, and the first measures and stores.
         measure: Gives the validation score of the space; larger is better, NaN where there is none.
+        measure_before: The same of the space to compare with; None: the embedder's own.
         at_once: Most tokens or frames whose gradients are held at once. A larger batch is taken in
             parts, each run twice, that make the same step. None: the whole batch.
         state: File of the stored state; a fit goes on from it if it is there.
@@ -81,7 +83,8 @@ def fit(
         progress: What is told of it.
 
     Raises:
-        ConfigError: If the loss stops being a number, or a batch has fewer texts than processes.
+        ConfigError: If vectors or the loss are no numbers, or a batch has fewer texts than
+            processes.
         RunError: If the stored state does not fit.
     """
     progress = progress or Silent()
@@ -91,11 +94,13 @@ def fit(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    step = _Step(embedder, encoder, examples, settings, fabric, at_once)
+    step = _Step(embedder, source, examples, settings, fabric, at_once)
+
+    def on_first(score: Callable[[], float]) -> float:
+        return parallel.gather(fabric, score() if parallel.is_first(fabric) else 0.0)[0]
 
     def scored() -> float:
-        mine = measure(embedder) if parallel.is_first(fabric) else 0.0
-        score = parallel.gather(fabric, mine)[0]
+        score = on_first(lambda: measure(embedder))
         if math.isnan(score):  # the last loss was taken before its step moved the weights
             raise ConfigError(
                 "the vectors of the encoder are no finite numbers; lower align.learning_rate (it "
@@ -109,7 +114,12 @@ def fit(
     if state and parallel.gather(fabric, state.exists())[0]:
         result = load_state(state, parts, AlignState, of="alignment")
     else:
-        result.before = scored()
+        result.before = on_first(measure_before or (lambda: measure(embedder)))
+        if math.isnan(result.before):
+            raise ConfigError(
+                "the encoder gives vectors that are zero or no finite numbers before any step; "
+                "check its weights, or align another encoder"
+            )
         progress.say(f"{name}: before the first step, validation {_told(result.before)}")
     stored_at = time.monotonic()
     for epoch in range(len(result.history), settings.epochs):
@@ -159,7 +169,7 @@ class _Step:
     def __init__(
         self,
         embedder: nn.Module,
-        encoder: Tokenizes,
+        source: Tokenizes,
         examples: Examples,
         settings: AlignSettings,
         fabric: Fabric,
@@ -167,11 +177,11 @@ class _Step:
     ) -> None:
         self._embedder = embedder
         self._at_once = at_once
-        self._encoder = encoder
+        self._source = source
         self._examples = examples
         self._settings = settings
         self._fabric = fabric
-        self._lengths = encoder.count_tokens(examples.texts)
+        self._lengths = source.count_tokens(examples.texts)
         self._loss = AlignmentLoss(
             alpha=settings.alpha, beta=settings.beta, base=settings.base, miner=settings.miner
         )
@@ -188,7 +198,7 @@ class _Step:
                 f"a batch holds {len(batch)} texts, fewer than the {self._fabric.world_size} "
                 "processes that share it; raise align.batch_size, or give fewer --devices"
             )
-        device = self._encoder.device
+        device = self._source.device
         lengths = [self._lengths[row] for row in rows]
         chunks = by_length(lengths, whole=device.type == "cuda", at_once=self._at_once)
         half = self._settings.precision == "bf16"
@@ -215,7 +225,7 @@ class _Step:
         only the vectors are kept, and each is run again, with the same dropout, for its gradients:
         Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup".
         """
-        read = [[self._encoder.tokens(some) for some in part] for part in parts]
+        read = [[self._source.tokens(some) for some in part] for part in parts]
         if len(read) == 1:
             whole: Tensor = self._embedder(read[0])
             return whole

@@ -6,7 +6,6 @@ spaces, of all utterances, stand under the panels.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from mersa.alignment.space import LOWER_IS_BETTER, MEASURES, TITLES, Comparison,
 from mersa.bootstrap import Array
 from mersa.errors import RunError
 from mersa.evaluation import IntArray, score_cell
-from mersa.figures import save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,15 +99,6 @@ def draw_spaces(
     caption = _caption(len(rows), len(before.labels), measured, part, fold, seed)
     figure.supxlabel(caption, fontsize=9)
     return figure
-
-
-def write_spaces(figure: "Figure", path: Path) -> None:
-    """Write the picture as PNG.
-
-    Raises:
-        RunError: If the path does not end in `.png`.
-    """
-    save_png(figure, path)
 
 
 def chosen_rows(labels: IntArray, most: int, seed: int) -> IntArray:

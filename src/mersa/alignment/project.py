@@ -136,7 +136,7 @@ def projected(
         examples = choose_examples(learnt, known.labels, settings.conflicts)
     else:
         examples = clips(held.items, learnt, known.labels)
-    check_examples(name, examples, known.labels, config, progress)
+    check_examples(name, examples, config, progress)
     frames = frames_of(held, corpus, cache, progress, fabric=fabric)
     projection = new_projection(config, held, [frames[text] for text in examples.texts])
     given, _, width = projection.sizes

@@ -20,10 +20,10 @@ class Examples:
     """What a fit learns from.
 
     Attributes:
-        texts: The words.
+        texts: What names each in its source: its words, or the id of its recording.
         labels: Index of each one's emotion.
-        facts: How many there are, by emotion, and what became of texts under several labels:
-            `conflicts` has `texts`, `utterances`, `rule` and `left_out`.
+        facts: How many there are, by emotion, and of words what became of texts under several
+            labels: `conflicts` has `texts`, `utterances`, `rule` and `left_out`.
         noun: What one of them is: a text, or a recording.
     """
 
@@ -73,7 +73,7 @@ def choose_examples(utterances: Sequence[Utterance], labels: LabelSet, rule: Con
     return Examples(tuple(text for text, _ in kept), tuple(label for _, label in kept), facts)
 
 
-def check_batches(examples: Examples, labels: LabelSet, settings: AlignSettings) -> None:
+def check_batches(examples: Examples, settings: AlignSettings) -> None:
     """See that every class can fill its place in a batch.
 
     Raises:

@@ -1,6 +1,7 @@
 """All that decides a self-alignment: typed settings, each with its meaning and its source.
 
-The paper prints none of its values (Sec. IV-A), so each one has the source of somebody's code.
+The paper prints none of its values (Sec. IV-A). Where a value is that of somebody's code it says
+whose; the others are choices of this package (docs/paper.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,9 @@ class AlignSettings(Settings):
         "(margin 0.2, SapBERT) or none (all)",
     )
     pooling: Literal["first", "mean"] = Field(
-        "first", description="what stands for a text: its first frame ([CLS], SapBERT) or the mean"
+        "first",
+        description="what stands for a text: its first frame ([CLS], SapBERT) or the "
+        "mean; unset: mean for projections and sound",
     )
     parts: Parts = Field(
         "train", description="what is learnt from; all leaks and needs --allow-leak"
@@ -78,7 +81,9 @@ class AlignSettings(Settings):
     neighbours: int = Field(
         15, gt=0, description="of the validation measure: balanced accuracy by nearest train texts"
     )
-    learning_rate: float = Field(2e-5, gt=0, le=1, description="of AdamW; source: SapBERT")
+    learning_rate: float = Field(
+        2e-5, gt=0, le=1, description="of AdamW; tune: 2e-5 (SapBERT), projection: 1e-3"
+    )
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; source: SapBERT")
     schedule: Literal["constant", "linear"] = Field(
         "constant", description="of the rate over the steps; source: SapBERT, constant"
@@ -203,7 +208,8 @@ def _unread(settings: AlignSettings) -> Mapping[str, Sequence[str]]:
     tuned = settings.how == "tune"
     in_training = ("live_dropout", "weights", *(("layer", "precision") if tuned else ()))
     of_projection = ("projection", "projection_hidden", "projection_width", "dropout")
-    align = of_projection if tuned else ("gradient_checkpointing", "frames_at_once")
+    linear = ("projection_hidden", "dropout") if settings.projection == "linear" else ()
+    align = of_projection if tuned else ("gradient_checkpointing", "frames_at_once", *linear)
     if settings.modality == "text":
         return {
             "data": ("shuffle",),

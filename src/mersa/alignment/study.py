@@ -11,7 +11,7 @@ from typing import Any
 from mersa import build
 from mersa.alignment import artefact
 from mersa.alignment.embedding import Pooling
-from mersa.alignment.picture import draw_spaces, write_spaces
+from mersa.alignment.picture import draw_spaces
 from mersa.alignment.pooled import points, pooled_vectors
 from mersa.alignment.settings import AlignConfig
 from mersa.alignment.space import Comparison, Points, Space, compare, to_text
@@ -23,6 +23,7 @@ from mersa.emotions import label_set
 from mersa.encoders.base import Derived, Encoder
 from mersa.encoders.cache import FeatureCache
 from mersa.errors import AlignmentError, ConfigError
+from mersa.figures import save_png
 from mersa.files import write_json, write_text
 from mersa.folds import Fold, natural_key
 from mersa.manifest import PARTS, Manifest, read_manifest
@@ -104,7 +105,7 @@ def study(
             )
     leaves = _leaves(aligned)
     every = [artefact.read(leaf) for leaf in leaves]
-    if any("settings" not in facts for facts in every):
+    if any(facts.get("how") == artefact.TUNED_IN_RUN for facts in every):
         raise AlignmentError(f"{leaves[0]} was tuned in a run; name a folder that mersa align made")
     config = AlignConfig.model_validate(every[0]["settings"])
     manifest = read_manifest(manifest_path)
@@ -146,7 +147,7 @@ def study(
     )
 
 
-def figure3(found: Study, out: Path, *, seed: int = 0) -> list[Path]:
+def write_study(found: Study, out: Path, *, seed: int = 0) -> list[Path]:
     """Write what a study found: `space.json`, `space.txt`, and Fig. 3 of each part; return them.
 
     Args:
@@ -170,7 +171,7 @@ def figure3(found: Study, out: Path, *, seed: int = 0) -> list[Path]:
     write_json(written[0], found.as_dict())
     write_text(written[1], found.text())
     for path, figure in pictures.items():
-        write_spaces(figure, path)
+        save_png(figure, path)
     return [*written, *pictures]
 
 

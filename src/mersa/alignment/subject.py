@@ -13,7 +13,6 @@ from mersa.alignment.embedding import Tokenizes
 from mersa.alignment.sampling import Examples, check_batches
 from mersa.alignment.settings import AlignConfig
 from mersa.config import AudioSettings, TextSettings
-from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, revision_of
 from mersa.manifest import Utterance
 from mersa.progress import Progress
@@ -83,9 +82,7 @@ def base_encoder(
     return encoder, settings, told
 
 
-def check_examples(
-    name: str, examples: Examples, labels: LabelSet, config: AlignConfig, progress: Progress
-) -> None:
+def check_examples(name: str, examples: Examples, config: AlignConfig, progress: Progress) -> None:
     """Tell what is learnt from, and see that every class can fill its place in a batch.
 
     Raises:
@@ -103,4 +100,4 @@ def check_examples(
             f"{conflicts['left_out']} left out"
         )
     progress.say(told)
-    check_batches(examples, labels, config.align)
+    check_batches(examples, config.align)

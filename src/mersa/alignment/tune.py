@@ -107,7 +107,7 @@ def words(
             "folder with one"
         )
     examples = choose_examples(learnt, known.labels, settings.conflicts)
-    check_examples(name, examples, known.labels, config, progress)
+    check_examples(name, examples, config, progress)
     encoder, _, base = base_encoder(config, known, device)
     if not isinstance(encoder, TextEncoder):
         raise EncoderError(refused_tuning("text", encoder.name))
@@ -116,7 +116,7 @@ def words(
         embedder=Embedder(model, settings.pooling),
         source=encoder,
         examples=examples,
-        key=lambda one: one.text if one.text.strip() else None,
+        key=lambda one: one.text.strip() or None,
         base=base,
         save=partial(_save_words, encoder, model, settings.pooling),
         at_once=settings.frames_at_once or frames_that_suit("text", encoder.device),
@@ -154,7 +154,7 @@ def sound(
     corpus = {one.id: one for part in (learnt, seen.manifest) for one in part}
     items = audio_items(seen.manifest, tuple(corpus.values()))
     examples = clips(items, learnt, known.labels)
-    check_examples(name, examples, known.labels, config, progress)
+    check_examples(name, examples, config, progress)
     model = encoder.to_tune(checkpointing=settings.gradient_checkpointing)
     return Subject(
         embedder=SoundEmbedder(TunedEncoder(encoder, model), settings.pooling),

@@ -44,6 +44,7 @@ for _verb in (
     app.command()(_verb)
 
 _SHARED = {"align", "encode", "train"}
+_RESUMED = {"align", "encode", "prepare", "reproduce", "train"}
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 _FIRST_TELLS_S = 5.0
 """How long the other processes wait before they end, since torchrun then ends the first as well."""
@@ -79,7 +80,10 @@ def _run(verb: str) -> None:
         _refuse(f"mersa {verb}: {name} cannot be used ({error.strerror}); name another\n")
     except SystemExit as end:
         if end.code == _INTERRUPTED:
-            sys.stderr.write("\nstopped; the same command goes on from here\n")
+            goes_on = verb in _RESUMED or (verb == "predict" and "--out" in sys.argv)
+            sys.stderr.write(
+                f"\nstopped{'; the same command goes on from here' if goes_on else ''}\n"
+            )
         raise
 
 

@@ -224,7 +224,7 @@ class _Sink:
         facts: dict[str, Any],
         *,
         again: bool,
-        held: bool = False,
+        held: bool,
     ) -> None:
         from mersa.recognize.outputs import AnswerFolder
 

@@ -119,9 +119,9 @@ def compare(
     over whole groups for each score, McNemar's test, and over several seeds a paired t test.
     """
     from mersa.comparison import as_dict, compare_all, to_text
-    from mersa.pooling import test_answers, title
+    from mersa.pooling import answers_on_test, title
 
-    answers = {folder: test_answers(folder) for folder in run}
+    answers = {folder: answers_on_test(folder) for folder in run}
     comparisons = compare_all({title(one): given for one, given in answers.items()}, draws=draws)
     if as_json:
         print_json([as_dict(one) for one in comparisons])

@@ -30,7 +30,7 @@ def space(
     uniformity, with intervals by group; with --out also Fig. 3 of the paper: both spaces by t-SNE,
     their measures under them. This reads the test part, so nothing may be chosen by it.
     """
-    from mersa.alignment.study import figure3, study
+    from mersa.alignment.study import study, write_study
 
     with progress_bars(quiet) as progress:
         found = study(
@@ -42,7 +42,7 @@ def space(
             device=device,
             progress=progress,
         )
-        written = figure3(found, out, seed=seed) if out else []
+        written = write_study(found, out, seed=seed) if out else []
     if as_json:
         print_json(found.as_dict())
         return

@@ -293,7 +293,7 @@ def _lasting(name: str) -> str:
 
 
 def _load_folder(folder: Path, device: str) -> CheckpointScorer:
-    facts = read_json(folder / CHECKPOINT)
+    facts = read_json(folder / CHECKPOINT, remedy="write it anew with: mersa evaluate hf:... --out")
     try:
         halves: dict[str, Half] = {
             modality: _stored_half(facts[modality], modality, folder, device)

@@ -111,7 +111,7 @@ class Asked:
         """Tell whether a pair differs in what the claim is about."""
         first, second = self.entries[one], self.entries[two]
         if self.claim.factor == "network":
-            if _SAME.get(first.config.network.system) != _SAME.get(second.config.network.system):
+            if _network(first) != _network(second):
                 return True
             return first.encoders.get("text") != second.encoders.get("text")
         return first.encoders.get(self.claim.factor) != second.encoders.get(self.claim.factor)
@@ -149,13 +149,10 @@ def row_weights(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     return weights
 
 
-_SAME: Mapping[str, str] = {
-    "server": "server",
-    "3m-ser": "3m-ser",
-    "mersa": "3m-ser",
-    "mersa-cross": "mersa-cross",
-}
-"""Systems that are one network; MERSA is 3M-SER over another text encoder."""
+def _network(entry: Entry) -> str:
+    """Return the network of a system; MERSA is 3M-SER over another text encoder."""
+    system = entry.config.network.system
+    return "3m-ser" if system == "mersa" else system
 
 
 def _rows(rows: Sequence[str]) -> str:

@@ -120,18 +120,15 @@ class Answer:
     printed: Printed
 
 
-def answer_claims(
-    tables: Mapping[str, Mapping[str, Entry]], *, draws: int = DRAWS, seed: int = 0
-) -> list[Answer]:
+def answer_claims(tables: Mapping[str, Mapping[str, Entry]], *, draws: int = DRAWS) -> list[Answer]:
     """Answer each claim in each table.
 
     Args:
         tables: Entries by row, by table, as `rows.read_entries` returns them.
         draws: Bootstrap draws.
-        seed: Of the draws.
     """
     asked = [ask(claim, table, entries) for claim in CLAIMS for table, entries in tables.items()]
-    measured = [_measure(one, draws, seed) for one in asked]
+    measured = [_measure(one, draws) for one in asked]
     told = [row for row, one in enumerate(asked) if not one.hindrance()]
     measures: list[list[Measure]] = [[] for _ in asked]
     for place in range(len(PRINTED_SCORES)):
@@ -156,13 +153,13 @@ def printed_difference(claim: Claim, table: str) -> Printed:
     return Printed(accuracy, f1, error, n, sum(accuracy) / len(accuracy) > 1.96 * error)
 
 
-def _measure(asked: Asked, draws: int, seed: int) -> list[Contrast]:
+def _measure(asked: Asked, draws: int) -> list[Contrast]:
     """Return the measure in each of `PRINTED_SCORES`; nothing if no pair was run."""
     if not asked.pairs:
         return []
     weights = row_weights(asked.pairs)
     systems = [[group_tables(one) for one in asked.entries[row].answers] for row in weights]
-    several = contrast(systems, list(weights.values()), margin=MARGIN, draws=draws, seed=seed)
+    several = contrast(systems, list(weights.values()), margin=MARGIN, draws=draws)
     by_name = {one.name: one for one in several}
     return [by_name[name] for name in PRINTED_SCORES]
 

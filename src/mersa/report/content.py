@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mersa import __version__, runs
+from mersa.alignment.artefact import leaks_told
 from mersa.contrasts import Contrast, contrast
 from mersa.evaluation import PRINTED_SCORES, SCORES, group_tables
 from mersa.manifest import PARTS, Manifest
@@ -111,7 +112,7 @@ def _row(row: Row, entry: Entry | None) -> dict[str, Any]:
             "macro_f1": _less(scores["macro_f1"], row.f1),
             "weighted_f1": _less(scores["weighted_f1"], row.f1),
         },
-        "leak": entry.leak,
+        "leak": leaks_told(entry.alignment),
         "alignment": dict(entry.alignment),
         "differs": differences_from_row(entry),
         "other_settings": other_settings(entry),

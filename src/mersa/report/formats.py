@@ -202,7 +202,7 @@ def _ours(table: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, object]
         "protocol": row["protocol"],
         "corpus": table["tested_on"],
         "labels": " ".join(table["labels"]),
-        "leak": row["leak"],
+        "leak": bool(row["leak"]),
         "differs": "; ".join(row["differs"]),
     }
     for name in PRINTED_SCORES:

@@ -20,7 +20,7 @@ from mersa.errors import RunError
 from mersa.evaluation import Predictions
 from mersa.manifest import Manifest, read_manifest, read_table
 from mersa.paper import ROWS, Row, find_row
-from mersa.pooling import places, test_answers
+from mersa.pooling import answers_on_test, places
 
 _IDS = {"iemocap": r"Ses0[1-5][FM]_(impro|script)", "meld": r"(train|dev|test)_dia\d+_utt\d+"}
 _OWN_COLUMNS = {"iemocap": "style", "meld": "season"}
@@ -189,7 +189,7 @@ def manifest_of(entry: Entry) -> Manifest | None:
 
 
 def _read(folder: Path) -> Entry:
-    answers = test_answers(folder)
+    answers = answers_on_test(folder)
     metrics = runs.read_metrics(folder)
     if not metrics.get("row"):
         raise RunError(

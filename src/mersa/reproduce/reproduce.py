@@ -216,10 +216,14 @@ def _identity(request: Request) -> dict[str, Any]:
     }
 
 
+def _plan(out: Path) -> dict[str, Any]:
+    return read_json(out / PLAN, remedy="bring it back, or choose another --out")
+
+
 def _write_plan(request: Request, out: Path) -> None:
     asked = _identity(request)
     if (out / PLAN).is_file():
-        asked["folders"] = read_json(out / PLAN)["folders"] | asked["folders"]
+        asked["folders"] = _plan(out).get("folders", {}) | asked["folders"]
     write_json(out / PLAN, asked)
 
 
@@ -236,7 +240,7 @@ def _check_place(request: Request, out: Path) -> None:
             f"{out} holds {foreign!r}, which mersa reproduce did not put there; name a new or an "
             "empty folder as --out"
         )
-    before, after = read_json(out / PLAN), _identity(request)
+    before, after = _plan(out), _identity(request)
     known = before.get("folders", {})
     for name, folder in after["folders"].items():  # a corpus may come later
         if known.get(name, folder) != folder:

@@ -144,7 +144,7 @@ def _figure2(step: Step, work: Work) -> None:
 
 
 def _figure3(step: Step, work: Work) -> None:
-    from mersa.alignment.study import figure3, study
+    from mersa.alignment.study import study, write_study
 
     found = study(
         work.manifest(work.request.labels()[step.subject]),
@@ -154,7 +154,7 @@ def _figure3(step: Step, work: Work) -> None:
         device=work.device,
         progress=work.progress,
     )
-    figure3(found, (work.out / step.makes).parent)
+    write_study(found, (work.out / step.makes).parent)
 
 
 def _report(step: Step, work: Work) -> None:
