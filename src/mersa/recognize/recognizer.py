@@ -77,7 +77,7 @@ class Recognizer:
                 name, labels=labels, mapping=mapping, weight=weight, device=device
             )
             found.load()  # so that broken weights are told once, and not of each recording
-            return cls(found, origin=Path(name))
+            return cls(found, origin=Path(name) if Path(name).is_dir() else None)
         if labels is not None or mapping or weight is not None:
             raise ConfigError(
                 f"{name} is a run, which has its labels; give labels, mapping and weight with "

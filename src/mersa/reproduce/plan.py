@@ -13,21 +13,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mersa.paper import ROWS, Row
+from mersa.paper import Row
 from mersa.reproduce.request import (
+    CORPUS_OF,
     COUNTS,
     TOY,
     Request,
     align_settings,
+    aligned_in,
     aligned_labels,
     audio_kind,
     encoder_name,
     figure3_labels,
+    manifest_in,
+    row_in,
     row_settings,
     rows_of,
     text_name,
 )
 
+_HERE = Path()  # the folder of a reproduction, of which `makes` is a path inside
 _FUSIONS = {"server": "server", "3m-ser": "self", "mersa": "self", "mersa-cross": "cross"}
 """What the time of a row depends on, beside its audio encoder."""
 
@@ -69,8 +74,8 @@ def plan(request: Request, out: Path, *, sizes: Mapping[str, int] | None = None)
     Args:
         request: What is asked for.
         out: The folder that holds all of it.
-        sizes: Utterances of each label set, added up over folds, and of each corpus; read for the
-            time that is left alone.
+        sizes: Utterances of each label set, added up over folds and seeds, and of each corpus; of
+            use to the estimate of the time that is left, and to nothing else.
     """
     sizes = sizes or {}
     rows, owners = rows_of(request), aligned_labels(request)
@@ -95,15 +100,18 @@ def plan(request: Request, out: Path, *, sizes: Mapping[str, int] | None = None)
 def _prepared(
     request: Request, rows: Sequence[Row], owners: Mapping[str, str], out: Path
 ) -> Iterator[Step]:
-    corpora = {row.labels: row.corpus for row in ROWS.values()}
-    used = [row.corpus for row in rows] + [corpora[labels] for labels in owners]
+    used = [row.corpus for row in rows] + [CORPUS_OF[labels] for labels in owners]
     used += [corpus for target, corpus in COUNTS.items() if target in request.targets]
     for name in dict.fromkeys(request.corpus(one) for one in used if request.has(one)):
         root = str(request.folders[name]) if name in request.folders else ""
-        command = _command("prepare", name, root, "--out", out / "corpora" / name)
-        made = f"corpora/{name}/manifest.csv"
+        command = _command("prepare", name, root, "--out", manifest_in(out, name).parent)
         yield Step(
-            f"prepare {name}", "prepare", name, made, like=("prepare", name), command=command
+            f"prepare {name}",
+            "prepare",
+            name,
+            manifest_in(_HERE, name).as_posix(),
+            like=("prepare", name),
+            command=command,
         )
     if request.quick and (rows or owners):
         yield Step("stand-ins", "stand-ins", "", "encoders", (f"prepare {TOY}",))
@@ -151,15 +159,15 @@ def _align(request: Request, labels: str, out: Path, sizes: Mapping[str, int]) -
     corpus = request.labels()[labels]
     base = f"text.name={encoder_name(request, 'bert', out)}"
     command = _command(
-        *("align", out / "corpora" / corpus / "manifest.csv", "--protocol", request.protocol),
+        *("align", manifest_in(out, corpus), "--protocol", request.protocol),
         *_set(f"data.labels={labels}", base, *align_settings(request.settings)),
-        *("--out", out / "aligned" / labels),
+        *("--out", aligned_in(out, labels)),
     )
     return Step(
         name=f"align {labels}",
         action="align",
         subject=labels,
-        makes=f"aligned/{labels}",
+        makes=aligned_in(_HERE, labels).as_posix(),
         needs=_after(request, f"prepare {corpus}"),
         like=("align",),
         size=sizes.get(labels, 1),
@@ -172,17 +180,17 @@ def _row(request: Request, row: Row, owner: str, out: Path, sizes: Mapping[str, 
     text, audio = text_name(request, row, out), encoder_name(request, kind, out)
     names = (f"text.name={text}", f"audio.name={audio}")
     command = _command(
-        *("train", out / "corpora" / corpus / "manifest.csv", "--row", row.id),
+        *("train", manifest_in(out, corpus), "--row", row.id),
         *("--protocol", request.protocol, "--seeds", request.seeds),
         *_set(*names, *row_settings(request.settings)),
-        *("--out", out / "rows" / row.id),
+        *("--out", row_in(out, row)),
     )
     words = f"align {owner}" if row.aligned else f"encode {corpus} bert"
     return Step(
         name=f"row {row.id}",
         action="row",
         subject=row.id,
-        makes=f"rows/{row.id}/metrics.json",
+        makes=f"{row_in(_HERE, row).as_posix()}/metrics.json",
         needs=(f"prepare {corpus}", f"encode {corpus} {kind}", words),
         like=("row", kind, _FUSIONS[row.system]),
         size=sizes.get(row.labels, 1),

@@ -21,6 +21,7 @@ from mersa.reproduce.request import (
     TARGETS,
     Request,
     not_run,
+    row_in,
     rows_of,
 )
 from mersa.reproduce.survey import SOURCES, check_encoders, check_request, survey
@@ -165,7 +166,7 @@ def reproduce(
         "protocol": request.protocol,
         "seeds": request.seeds,
         "quick": request.quick,
-        "rows": {row.id: _scores(out / "rows" / row.id) for row in rows_of(request)},
+        "rows": {row.id: _scores(row_in(out, row)) for row in rows_of(request)},
         "ran": [step.name for step in left],
         "finished": sorted(finished, key=[step.name for step in steps].index),
         "not_run": not_run_text(request),

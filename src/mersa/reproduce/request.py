@@ -63,11 +63,30 @@ class Request:
 
     def labels(self) -> dict[str, str]:
         """Return the corpus that stands for that of each label set of the paper."""
-        return {row.labels: self.corpus(row.corpus) for row in ROWS.values()}
+        return {labels: self.corpus(corpus) for labels, corpus in CORPUS_OF.items()}
 
     def has(self, corpus: str) -> bool:
         """Return True if a corpus of the paper, or what stands for it, is at hand."""
         return self.quick or corpus in self.folders
+
+
+CORPUS_OF: Mapping[str, str] = {row.labels: row.corpus for row in ROWS.values()}
+"""The paper's corpus of each of its label sets."""
+
+
+def manifest_in(out: Path, corpus: str) -> Path:
+    """Return where a prepared corpus has its manifest."""
+    return out / "corpora" / corpus / "manifest.csv"
+
+
+def aligned_in(out: Path, labels: str) -> Path:
+    """Return where the encoder that is aligned on a label set stands."""
+    return out / "aligned" / labels
+
+
+def row_in(out: Path, row: Row) -> Path:
+    """Return where the run of a row stands."""
+    return out / "rows" / row.id
 
 
 def rows_of(request: Request) -> list[Row]:
@@ -82,8 +101,7 @@ def rows_of(request: Request) -> list[Row]:
 
 def figure3_labels(request: Request) -> str:
     """Return the label set on which Fig. 3 is drawn; empty if no corpus is at hand."""
-    corpora = {row.labels: row.corpus for row in ROWS.values()}
-    return next((name for name in FIGURE3_LABELS if request.has(corpora[name])), "")
+    return next((name for name in FIGURE3_LABELS if request.has(CORPUS_OF[name])), "")
 
 
 def aligned_labels(request: Request) -> dict[str, str]:
@@ -107,7 +125,7 @@ def aligned_labels(request: Request) -> dict[str, str]:
 def text_name(request: Request, row: Row, out: Path) -> str:
     """Return the text encoder of a row: plain, or the aligned folder."""
     if row.aligned:
-        return str(out / "aligned" / aligned_labels(request)[row.labels])
+        return str(aligned_in(out, aligned_labels(request)[row.labels]))
     return encoder_name(request, "bert", out)
 
 

@@ -29,6 +29,7 @@ from mersa.reproduce.request import (
     aligned_labels,
     audio_kind,
     encoder_name,
+    manifest_in,
     not_run,
     row_settings,
     rows_of,
@@ -225,7 +226,7 @@ def corpus_selection(request: Request, corpus: str, manifest: Manifest) -> Manif
 
 
 def _read(request: Request, corpus: str, out: Path, progress: Progress) -> Manifest:
-    prepared = out / "corpora" / corpus / "manifest.csv"
+    prepared = manifest_in(out, corpus)
     if prepared.is_file():
         return read_manifest(prepared)
     if corpus == TOY:

@@ -25,7 +25,10 @@ from mersa.reproduce.request import (
     COUNTS,
     TOY,
     Request,
+    aligned_in,
     audio_kind,
+    manifest_in,
+    row_in,
     rows_of,
 )
 from mersa.reproduce.survey import align_config, corpus_selection, notes, row_config
@@ -61,7 +64,7 @@ class Work:
 
     def manifest(self, corpus: str) -> Path:
         """Return the manifest of a prepared corpus."""
-        return self.out / "corpora" / corpus / "manifest.csv"
+        return manifest_in(self.out, corpus)
 
 
 def do(step: Step, work: Work) -> None:
@@ -125,7 +128,7 @@ def _align(step: Step, work: Work) -> None:
 
 def _row(step: Step, work: Work) -> None:
     row = ROWS[step.subject]
-    folder = work.out / "rows" / row.id
+    folder = row_in(work.out, row)
     train(
         work.manifest(work.request.corpus(row.corpus)),
         row_config(work.request, row, work.out),
@@ -148,7 +151,7 @@ def _figure3(step: Step, work: Work) -> None:
 
     found = study(
         work.manifest(work.request.labels()[step.subject]),
-        work.out / "aligned" / step.subject,
+        aligned_in(work.out, step.subject),
         cache=work.cache,
         parts=("test",),
         device=work.device,
@@ -161,7 +164,7 @@ def _report(step: Step, work: Work) -> None:
     request, figures = work.request, work.out / "figures"
     shown = {FIGURE2: figures / "figure2.png", FIGURE3: figures / "figure3-test.png"}
     report(
-        [work.out / "rows" / row.id for row in rows_of(request)],
+        [row_in(work.out, row) for row in rows_of(request)],
         work.out,
         title="Rehearsal of the paper's tables" if request.quick else "The paper's tables",
         notes=notes(request),
