@@ -17,7 +17,7 @@ from mersa.alignment import artefact, folder, geometry, project, tune
 from mersa.alignment.embedding import Tokenizes, embed
 from mersa.alignment.fit import AlignState, fit
 from mersa.alignment.settings import AlignConfig
-from mersa.alignment.subject import Subject
+from mersa.alignment.subject import Leaf, Subject
 from mersa.config import located
 from mersa.cutting import cut_corpus
 from mersa.emotions import LabelSet
@@ -25,7 +25,7 @@ from mersa.encoders.cache import FeatureCache
 from mersa.errors import AlignmentError, ConfigError
 from mersa.files import one_process
 from mersa.folds import Fold
-from mersa.manifest import Manifest, Utterance, read_manifest
+from mersa.manifest import Utterance, read_manifest
 from mersa.progress import Progress
 from mersa.selection import (
     LEARNABLE,
@@ -110,41 +110,36 @@ def _align(
             folder.check_place(out, leaves, config, again=again)
             folder.check_base(out, getattr(config, config.align.modality).name)
         told = []
-        for leaf, fold in zip(leaves, folds, strict=True):
-            known = artefact.Cut(selection.labels, digest, fold)
-            if parallel.gather(fabric, folder.is_finished(leaf))[0] and not again:
-                facts = artefact.read(leaf)
-                artefact.check(leaf, facts, known)
+        for place, fold in zip(leaves, folds, strict=True):
+            cut = artefact.Cut(selection.labels, digest, fold)
+            if parallel.gather(fabric, folder.is_finished(place))[0] and not again:
+                facts = artefact.read(place)
+                artefact.check(place, facts, cut)
                 if first:
-                    folder.tidy(leaf)
-                progress.say(f"{leaf}: finished before; --again aligns it anew")
+                    folder.tidy(place)
+                progress.say(f"{place}: finished before; --again aligns it anew")
             else:
-                facts = _align_leaf(
-                    leaf, config, manifest, selection, known, cache, again, fabric, progress
-                )
-            told.append({"folder": str(leaf), **facts})
+                seen = learnable(selection.utterances, fold, manifest.folder)
+                learnt = _learnt(config, selection, seen, fold)
+                leaf = Leaf(place, config, seen, learnt, cut, fabric, progress)
+                facts = _align_leaf(leaf, cache, again=again)
+            told.append({"folder": str(place), **facts})
         if again and first:
             folder.clear_others(out, leaves)
     return {"folder": str(out), "folds": told}
 
 
-def _align_leaf(
-    leaf: Path,
-    config: AlignConfig,
-    manifest: Manifest,
-    selection: Selection,
-    known: artefact.Cut,
-    cache: FeatureCache | None,
-    again: bool,
-    fabric: Fabric,
-    progress: Progress,
-) -> dict[str, Any]:
-    fold, settings = known.fold, config.align
-    seen = learnable(selection.utterances, fold, manifest.folder)
-    learnt: tuple[Utterance, ...] = seen.part("train")
-    if settings.parts == "all":
-        learnt = tuple(one for one in selection.utterances if one.id in fold.parts)
-    name, device = str(leaf), str(fabric.device)
+def _learnt(
+    config: AlignConfig, selection: Selection, seen: Learnable, fold: Fold
+) -> Sequence[Utterance]:
+    """Return what is learnt from: the train part, or all parts where a leak is let through."""
+    if config.align.parts == "all":
+        return tuple(one for one in selection.utterances if one.id in fold.parts)
+    return seen.part("train")
+
+
+def _align_leaf(leaf: Leaf, cache: FeatureCache | None, *, again: bool) -> dict[str, Any]:
+    settings = leaf.config.align
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         if settings.how == "projection":
@@ -152,50 +147,46 @@ def _align_leaf(
                 raise ConfigError(
                     "a projection learns from frames, but no cache was given for them; give one"
                 )
-            subject = project.projected(name, config, seen, learnt, known, cache, fabric, progress)
+            subject = project.projection_subject(leaf, cache)
         elif settings.modality == "text":
-            subject = tune.words(name, config, learnt, known, device, progress)
+            subject = tune.text_subject(leaf)
         else:
-            subject = tune.sound(name, config, seen, learnt, known, device, progress)
-        return _fitted(leaf, config, seen, known, subject, again, fabric, progress)
+            subject = tune.audio_subject(leaf)
+        return _fitted(leaf, subject, again=again)
 
 
-def _fitted(
-    leaf: Path,
-    config: AlignConfig,
-    seen: Learnable,
-    known: artefact.Cut,
-    subject: Subject,
-    again: bool,
-    fabric: Fabric,
-    progress: Progress,
-) -> dict[str, Any]:
+def _fitted(leaf: Leaf, subject: Subject, *, again: bool) -> dict[str, Any]:
     """Align what was made ready, and write it; return what is told of it."""
     parts = [
-        [(key, one.emotion) for one in seen.part(part) if (key := subject.key(one)) is not None]
+        [
+            (key, one.emotion)
+            for one in leaf.seen.part(part)
+            if (key := subject.key(one)) is not None
+        ]
         for part in LEARNABLE
     ]
 
-    judge = _Judge(parts, known.labels, config.align.neighbours, subject.at_once)
-    if parallel.is_first(fabric):
-        folder.begin(leaf, config, again=again)
+    settings = leaf.config.align
+    judge = _Judge(parts, leaf.labels, settings.neighbours, subject.at_once)
+    if parallel.is_first(leaf.fabric):
+        folder.begin(leaf.folder, leaf.config, again=again)
     result = fit(
         subject.embedder,
         subject.source,
         subject.examples,
-        config.align,
-        fabric=fabric,
+        settings,
+        fabric=leaf.fabric,
         measure=lambda embedder: judge(embedder, subject.source),
         measure_before=partial(judge, *subject.plain) if subject.plain else None,
         at_once=subject.at_once,
-        state=leaf / folder.STATE,
-        name=str(leaf),
-        progress=progress,
+        state=leaf.folder / folder.STATE,
+        name=str(leaf.folder),
+        progress=leaf.progress,
     )
-    facts = _facts(config, known, subject, result)
-    if parallel.is_first(fabric):
-        facts = folder.finish(leaf, subject.save, facts)
-    return parallel.gather(fabric, facts)[0]
+    facts = _facts(leaf.config, leaf.cut, subject, result)
+    if parallel.is_first(leaf.fabric):
+        facts = folder.finish(leaf.folder, subject.save, facts)
+    return parallel.gather(leaf.fabric, facts)[0]
 
 
 class _Judge:
@@ -236,22 +227,19 @@ class _Judge:
 
 
 def _facts(
-    config: AlignConfig,
-    known: artefact.Cut,
-    subject: Subject,
-    result: AlignState,
+    config: AlignConfig, cut: artefact.Cut, subject: Subject, result: AlignState
 ) -> dict[str, Any]:
-    fold: Fold = known.fold
+    fold = cut.fold
     return {
         "modality": config.align.modality,
         "how": config.align.how,
         "leak": config.align.parts == "all" or bool(subject.base["leak"]),
         "parts": artefact.parts_seen(subject.base, config.align.parts),
-        "labels": list(known.labels.labels),
+        "labels": list(cut.labels.labels),
         "protocol": config.data.protocol,
         "fold": fold.name,
         "parts_sha256": fold.sha256(),
-        "data_sha256": known.data_sha256,
+        "data_sha256": cut.data_sha256,
         "base": dict(subject.base),
         "preset": config.align.preset,
         "pooling": config.align.pooling,

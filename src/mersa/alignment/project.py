@@ -15,11 +15,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from mersa.alignment import artefact
 from mersa.alignment.embedding import Pooling
 from mersa.alignment.sampling import Examples, choose_examples
 from mersa.alignment.settings import AlignConfig
-from mersa.alignment.subject import Subject, base_encoder, check_examples
+from mersa.alignment.subject import Leaf, Subject, base_encoder, check_examples
 from mersa.batches import audio_items, encode, pad, text_items
 from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder
@@ -27,9 +26,8 @@ from mersa.encoders.budget import Item
 from mersa.encoders.cache import FeatureCache, load_frames
 from mersa.encoders.projected import PROJECTION_FILES, ProjectedEncoder, Projection
 from mersa.errors import AlignmentError
-from mersa.manifest import Manifest, Utterance
+from mersa.manifest import Utterance
 from mersa.progress import Progress
-from mersa.selection import Learnable
 
 
 class Projector(nn.Module):
@@ -103,46 +101,29 @@ class CorpusEncoder:
         return utterance.text.strip() if self.encoder.modality == "text" else utterance.id
 
 
-def projected(
-    name: str,
-    config: AlignConfig,
-    seen: Learnable,
-    learnt: Sequence[Utterance],
-    known: artefact.Cut,
-    cache: FeatureCache,
-    fabric: Fabric,
-    progress: Progress,
-) -> Subject:
+def projection_subject(leaf: Leaf, cache: FeatureCache) -> Subject:
     """Make ready a projection of the frames of a frozen encoder, of words or sound.
 
     Args:
-        name: What is aligned, for what is told.
-        config: All settings.
-        seen: The parts that may be read.
-        learnt: What is learnt from.
-        known: What an encoder that is aligned already must have been aligned on.
-        cache: Where frames lie.
-        fabric: Processes; each encodes its share of what the cache lacks.
-        progress: What is told of it.
+        leaf: The fold.
+        cache: Where frames lie; each process encodes its share of what it lacks.
 
     Raises:
         AlignmentError: If a class has too few utterances, or the encoder was aligned on others.
     """
-    settings, device = config.align, str(fabric.device)
-    wanted = {one.id: one for part in (learnt, seen.manifest) for one in part}
-    corpus = tuple(wanted.values())
-    held = corpus_encoder(config, seen.manifest, corpus, known, device)
+    settings, corpus = leaf.config.align, leaf.readable()
+    held = corpus_encoder(leaf, corpus)
     if held.encoder.modality == "text":
-        examples = choose_examples(learnt, known.labels, settings.conflicts)
+        examples = choose_examples(leaf.learnt, leaf.labels, settings.conflicts)
     else:
-        examples = clips(held.items, learnt, known.labels)
-    check_examples(name, examples, config, progress)
-    frames = frames_of(held, corpus, cache, progress, fabric=fabric)
-    projection = new_projection(config, held, [frames[text] for text in examples.texts])
+        examples = clips(held.items, leaf.learnt, leaf.labels)
+    check_examples(leaf, examples)
+    frames = frames_of(held, corpus, cache, leaf.progress, fabric=leaf.fabric)
+    projection = new_projection(leaf.config, held, [frames[text] for text in examples.texts])
     given, _, width = projection.sizes
     return Subject(
         embedder=Projector(projection, settings.pooling),
-        source=Frames(frames, width=width, device=device),
+        source=Frames(frames, width=width, device=leaf.device),
         examples=examples,
         key=lambda one: held.key(one) if held.key(one) in frames else None,
         base=held.told,
@@ -150,40 +131,33 @@ def projected(
         # A new projection is another space than the encoder's own.
         plain=(
             Projector(nn.Identity(), settings.pooling),
-            Frames(frames, width=given, device=device),
+            Frames(frames, width=given, device=leaf.device),
         ),
     )
 
 
-def corpus_encoder(
-    config: AlignConfig,
-    manifest: Manifest,
-    utterances: Sequence[Utterance],
-    known: artefact.Cut,
-    device: str,
-) -> CorpusEncoder:
+def corpus_encoder(leaf: Leaf, utterances: Sequence[Utterance]) -> CorpusEncoder:
     """Build the encoder whose frames are projected.
 
     Args:
-        config: All settings.
-        manifest: What the utterances are of.
+        leaf: The fold.
         utterances: Those that may be learnt from; a learnt vocabulary is that of their train part.
-        known: What an encoder that is aligned already must have been aligned on.
-        device: Where it runs.
 
     Raises:
         AlignmentError: If it is an aligned folder that does not fit, or nothing of the train part
             has what it reads.
     """
     train_texts = [
-        one.text for one in utterances if known.fold.parts[one.id] == "train" and one.text.strip()
+        one.text
+        for one in utterances
+        if leaf.cut.fold.parts[one.id] == "train" and one.text.strip()
     ]
-    encoder, settings, told = base_encoder(config, known, device, train_texts=train_texts)
+    encoder, settings, told = base_encoder(leaf, train_texts=train_texts)
     words = encoder.modality == "text"
     if words:
         items = text_items([_stripped(one) for one in utterances])
     else:
-        items = audio_items(manifest, utterances)
+        items = audio_items(leaf.seen.manifest, utterances)
     if not items:
         raise AlignmentError(
             f"no utterance has {'words' if words else 'sound'} to align on; name their column when "

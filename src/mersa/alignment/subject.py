@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
 from torch import nn
 
 from mersa import build
@@ -13,10 +14,50 @@ from mersa.alignment.embedding import Tokenizes
 from mersa.alignment.sampling import Examples, check_batches
 from mersa.alignment.settings import AlignConfig
 from mersa.config import AudioSettings, TextSettings
+from mersa.emotions import LabelSet
 from mersa.encoders.base import Encoder, revision_of
 from mersa.manifest import Utterance
 from mersa.progress import Progress
-from mersa.selection import counts_text
+from mersa.selection import Learnable, counts_text
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One fold to align.
+
+    Attributes:
+        folder: Where the result goes; what is told begins with it.
+        config: All settings.
+        seen: The parts that may be read.
+        learnt: What is learnt from.
+        cut: What an encoder that is aligned already must have been aligned on.
+        fabric: Processes, and where they compute.
+        progress: What is told of it.
+    """
+
+    folder: Path
+    config: AlignConfig
+    seen: Learnable
+    learnt: Sequence[Utterance]
+    cut: artefact.Cut
+    fabric: Fabric
+    progress: Progress
+
+    @property
+    def device(self) -> str:
+        """Name of the device of this process."""
+        return str(self.fabric.device)
+
+    @property
+    def labels(self) -> LabelSet:
+        """The emotions."""
+        return self.cut.labels
+
+    def readable(self) -> tuple[Utterance, ...]:
+        """Return all that may be read or learnt from, each once."""
+        return tuple(
+            {one.id: one for part in (self.learnt, self.seen.manifest) for one in part}.values()
+        )
 
 
 @dataclass(frozen=True)
@@ -45,14 +86,12 @@ class Subject:
 
 
 def base_encoder(
-    config: AlignConfig, known: artefact.Cut, device: str, *, train_texts: Sequence[str] = ()
+    leaf: Leaf, *, train_texts: Sequence[str] = ()
 ) -> tuple[Encoder, TextSettings | AudioSettings, dict[str, Any]]:
     """Build the encoder to begin from.
 
     Args:
-        config: All settings.
-        known: What it must have been aligned on, if it is an aligned folder.
-        device: Where it runs.
+        leaf: The fold.
         train_texts: What a learnt vocabulary is learnt from.
 
     Returns:
@@ -61,8 +100,9 @@ def base_encoder(
     Raises:
         AlignmentError: If it is an aligned folder that does not fit.
     """
+    config, device = leaf.config, leaf.device
     settings = config.text if config.align.modality == "text" else config.audio
-    before = artefact.fitting(settings.name, known)
+    before = artefact.fitting(settings.name, leaf.cut)
     learnt: dict[str, Any] = {"leak": False}
     if before is not None:
         folder, facts = before
@@ -82,14 +122,14 @@ def base_encoder(
     return encoder, settings, told
 
 
-def check_examples(name: str, examples: Examples, config: AlignConfig, progress: Progress) -> None:
+def check_examples(leaf: Leaf, examples: Examples) -> None:
     """Tell what is learnt from, and see that every class can fill its place in a batch.
 
     Raises:
         AlignmentError: If one cannot.
     """
     told = (
-        f"{name}: {examples.facts['texts']} {examples.noun}s to align on "
+        f"{leaf.folder}: {examples.facts['texts']} {examples.noun}s to align on "
         f"({counts_text(examples.facts['by_label'])})"
     )
     conflicts = examples.facts.get("conflicts")
@@ -99,5 +139,5 @@ def check_examples(name: str, examples: Examples, config: AlignConfig, progress:
             f"({conflicts['utterances']} utterances), rule {conflicts['rule']}: "
             f"{conflicts['left_out']} left out"
         )
-    progress.say(told)
-    check_batches(examples, config.align)
+    leaf.progress.say(told)
+    check_batches(examples, leaf.config.align)

@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mersa.alignment import artefact
 from mersa.alignment.embedding import Embedder, Pooling
 from mersa.alignment.project import clips
 from mersa.alignment.sampling import choose_examples
-from mersa.alignment.settings import AlignConfig, refused_tuning
-from mersa.alignment.subject import Subject, base_encoder, check_examples
+from mersa.alignment.settings import refused_tuning
+from mersa.alignment.subject import Leaf, Subject, base_encoder, check_examples
 from mersa.batches import audio_items
 from mersa.encoders.budget import Item
 from mersa.encoders.layout import read_config
@@ -24,9 +23,7 @@ from mersa.encoders.text import TextEncoder
 from mersa.encoders.tunable import Tunable
 from mersa.errors import ConfigError, EncoderError
 from mersa.files import write_json
-from mersa.manifest import Utterance
-from mersa.progress import OnProgress, Progress
-from mersa.selection import Learnable
+from mersa.progress import OnProgress
 from mersa.tuning import TunedEncoder, frames_that_suit
 
 POOLING = "1_Pooling"
@@ -91,24 +88,17 @@ class Recordings:
         return self._encoder.read(self._items[name].load())
 
 
-def words(
-    name: str,
-    config: AlignConfig,
-    learnt: Sequence[Utterance],
-    known: artefact.Cut,
-    device: str,
-    progress: Progress,
-) -> Subject:
-    """Make ready an encoder of words; arguments as of `sound`."""
-    settings = config.align
-    if config.text.name == "tiny":
+def text_subject(leaf: Leaf) -> Subject:
+    """Make ready an encoder of words; errors as of `audio_subject`."""
+    settings = leaf.config.align
+    if leaf.config.text.name == "tiny":
         raise ConfigError(
             "text.name is 'tiny', which has no weights to align; give a Hugging Face encoder, or a "
             "folder with one"
         )
-    examples = choose_examples(learnt, known.labels, settings.conflicts)
-    check_examples(name, examples, config, progress)
-    encoder, _, base = base_encoder(config, known, device)
+    examples = choose_examples(leaf.learnt, leaf.labels, settings.conflicts)
+    check_examples(leaf, examples)
+    encoder, _, base = base_encoder(leaf)
     if not isinstance(encoder, TextEncoder):
         raise EncoderError(refused_tuning("text", encoder.name))
     model = encoder.to_tune(checkpointing=settings.gradient_checkpointing)
@@ -123,42 +113,24 @@ def words(
     )
 
 
-def sound(
-    name: str,
-    config: AlignConfig,
-    seen: Learnable,
-    learnt: Sequence[Utterance],
-    known: artefact.Cut,
-    device: str,
-    progress: Progress,
-) -> Subject:
+def audio_subject(leaf: Leaf) -> Subject:
     """Make ready an encoder of sound.
-
-    Args:
-        name: What is aligned, for what is told.
-        config: All settings.
-        seen: The parts that may be read.
-        learnt: What is learnt from.
-        known: What an encoder that is aligned already must have been aligned on.
-        device: Where it runs.
-        progress: What is told of it.
 
     Raises:
         AlignmentError: If a class has too few utterances, or the encoder was aligned on others.
         EncoderError: If it cannot be tuned.
     """
-    settings = config.align
-    encoder, _, base = base_encoder(config, known, device)
+    settings = leaf.config.align
+    encoder, _, base = base_encoder(leaf)
     if not isinstance(encoder, SpeechEncoder) or _is_whisper(encoder):
         raise EncoderError(refused_tuning("audio", encoder.name))
-    corpus = {one.id: one for part in (learnt, seen.manifest) for one in part}
-    items = audio_items(seen.manifest, tuple(corpus.values()))
-    examples = clips(items, learnt, known.labels)
-    check_examples(name, examples, config, progress)
+    items = audio_items(leaf.seen.manifest, leaf.readable())
+    examples = clips(items, leaf.learnt, leaf.labels)
+    check_examples(leaf, examples)
     model = encoder.to_tune(checkpointing=settings.gradient_checkpointing)
     return Subject(
         embedder=SoundEmbedder(TunedEncoder(encoder, model), settings.pooling),
-        source=Recordings(encoder, items, progress.task("reading recordings")),
+        source=Recordings(encoder, items, leaf.progress.task("reading recordings")),
         examples=examples,
         key=lambda one: one.id if one.id in items else None,
         base=base,
