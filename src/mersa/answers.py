@@ -56,13 +56,19 @@ def read_predictions(folder: Path) -> Predictions:
         return Predictions(
             tuple(row["id"] for row in rows),
             tuple(row["part"] for row in rows),
-            np.array([labels.index(row["truth"]) for row in rows], dtype=np.int64),
+            np.array([_index(labels, row["truth"]) for row in rows], dtype=np.int64),
             probabilities,
             tuple(row["group"] for row in rows),
             labels,
         )
     except (KeyError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); {WHOLE_AGAIN}") from None
+
+
+def _index(labels: Sequence[str], truth: str) -> int:
+    if truth not in labels:
+        raise ValueError(f"{truth!r} is none of the labels of the run")
+    return labels.index(truth)
 
 
 def _check_probabilities(rows: Sequence[Mapping[str, str]], probabilities: Any) -> None:

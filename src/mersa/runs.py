@@ -296,7 +296,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         isinstance(one, dict) and {"n", "groups", "accuracy", "majority"} <= set(one)
         for one in parts.values()
     )
-    if not scored or not isinstance(metrics.get("labels"), list) or "system" not in metrics:
+    if (
+        not scored
+        or not isinstance(metrics.get("labels"), list)
+        or not isinstance(metrics.get("system"), str)
+    ):
         raise RunError(
             f"{folder / 'metrics.json'} does not hold the scores of a run; evaluate the run again, "
             "or train it again"

@@ -346,6 +346,9 @@ def test_a_run_on_other_labels_data_or_parts_is_refused(
         (lambda one: retell(one, files_sha256={}), r"is not what mersa align writes"),
         (lambda one: retell(one, leak="no"), r"is not what mersa align writes"),
         (lambda one: retell(one, parts="all"), r"is not what mersa align writes"),
+        (lambda one: retell(one, base=3), r"is not what mersa align writes"),
+        (lambda one: retell(one, settings={}), r"is not what mersa align writes"),
+        (lambda one: retell(one, measures={}), r"is not what mersa align writes"),
     ],
 )
 def test_a_spoilt_folder_is_refused(spoil, message, small_corpus, quick, cache, aligned, tmp_path):

@@ -131,3 +131,8 @@ def test_more_labels_than_marks_are_refused():
 def test_fewer_than_8_points_are_refused():
     with pytest.raises(RunError, match=r"there are 7 points; give a part of at least 8"):
         picture.tsne(np.eye(7), seed=0)
+
+
+def test_no_part_at_all_is_refused(small_corpus, sound, cache):
+    with pytest.raises(ConfigError, match="no part was named; choose validation or test"):
+        study(small_corpus, sound, cache=cache, parts=[], device="cpu")

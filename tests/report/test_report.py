@@ -456,3 +456,9 @@ def test_long_tables_are_parted_for_a_page_of_latex(made):
 )
 def test_text_is_escaped_for_latex(text, latex):
     assert latex_escape(text) == latex
+
+
+def test_a_title_that_cannot_be_written_is_refused_before_anything_is(made, tmp_path):
+    with pytest.raises(RunError, match="no text of Unicode; give another --title"):
+        report([tmp_path], tmp_path / "out", title="\udcff")
+    assert not (tmp_path / "out").exists()

@@ -222,4 +222,22 @@ def _is_whole(facts: Mapping[str, Any]) -> bool:
         and all(isinstance(facts.get(name), str) for name in ("data_sha256", "parts_sha256"))
         and isinstance(files, dict)
         and bool(files)
+        and (facts.get("how") == TUNED_IN_RUN or _tells_of_alignment(facts))
+    )
+
+
+def _tells_of_alignment(facts: Mapping[str, Any]) -> bool:
+    """Return True if what `mersa align` adds to that, and later commands read, is there."""
+    base, settings, measures = (facts.get(name) for name in ("base", "settings", "measures"))
+    validation = measures.get("validation") if isinstance(measures, dict) else None
+    return (
+        isinstance(base, dict)
+        and all(isinstance(base.get(name), str) for name in ("name", "fingerprint"))
+        and isinstance(settings, dict)
+        and all(isinstance(settings.get(name), dict) for name in ("data", "text", "audio", "align"))
+        and {"pooling", "seed", "how"} <= settings["align"].keys()
+        and isinstance(validation, dict)
+        and all(isinstance(validation.get(name), int | float) for name in ("before", "after"))
+        and isinstance(facts.get("history"), list)
+        and isinstance(facts.get("best_epoch"), int)
     )

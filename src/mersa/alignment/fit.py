@@ -241,7 +241,8 @@ def _finite(number: float, epoch: int, settings: AlignSettings) -> float:
     if not math.isfinite(number):
         raise ConfigError(
             f"the loss of epoch {epoch + 1} is {number}, but a finite number is needed to go on; "
-            f"lower align.learning_rate (it is {settings.learning_rate})"
+            f"lower align.learning_rate (it is {settings.learning_rate}) or align.weight_decay (it "
+            f"is {settings.weight_decay}), with --again"
         )
     return number
 

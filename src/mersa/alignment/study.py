@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mersa import build
 from mersa.alignment import artefact
 from mersa.alignment.embedding import Pooling
@@ -97,6 +99,8 @@ def study(
         RunError: As `space.measure`.
     """
     progress = progress or Silent()
+    if not parts:
+        raise ConfigError(f"no part was named; choose {' or '.join(PARTS[1:])}")
     for name in parts:
         if name not in PARTS[1:]:
             raise ConfigError(
@@ -107,7 +111,12 @@ def study(
     every = [artefact.read(leaf) for leaf in leaves]
     if any(facts.get("how") == artefact.TUNED_IN_RUN for facts in every):
         raise AlignmentError(f"{leaves[0]} was tuned in a run; name a folder that mersa align made")
-    config = AlignConfig.model_validate(every[0]["settings"])
+    try:
+        config = AlignConfig.model_validate(every[0]["settings"])
+    except ValidationError:
+        raise AlignmentError(
+            f"{leaves[0] / artefact.FACTS} is not what mersa align writes; align again with --again"
+        ) from None
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [one.emotion for one in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)

@@ -46,6 +46,10 @@ def report(
     """
     if not folders:
         raise RunError("no runs were given, but a report is of runs; name some")
+    try:
+        (title or "").encode()
+    except UnicodeEncodeError:
+        raise RunError("the title is no text of Unicode; give another --title") from None
     _check_out(out)
     content, tables = read_content(folders, title=title, notes=notes)
     content["examples"] = read_examples(tables, most=examples)

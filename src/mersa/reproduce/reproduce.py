@@ -218,13 +218,19 @@ def _identity(request: Request) -> dict[str, Any]:
 
 
 def _plan(out: Path) -> dict[str, Any]:
-    return read_json(out / PLAN, remedy="bring it back, or choose another --out")
+    remedy = "bring it back, or choose another --out"
+    asked = read_json(out / PLAN, remedy=remedy)
+    if not {"quick", "protocol", "seeds", "settings"} <= asked.keys() or not isinstance(
+        asked.get("folders"), dict
+    ):
+        raise RunError(f"{out / PLAN} is not what mersa reproduce writes; {remedy}")
+    return asked
 
 
 def _write_plan(request: Request, out: Path) -> None:
     asked = _identity(request)
     if (out / PLAN).is_file():
-        asked["folders"] = _plan(out).get("folders", {}) | asked["folders"]
+        asked["folders"] = _plan(out)["folders"] | asked["folders"]
     write_json(out / PLAN, asked)
 
 
@@ -242,7 +248,7 @@ def _check_place(request: Request, out: Path) -> None:
             "empty folder as --out"
         )
     before, after = _plan(out), _identity(request)
-    known = before.get("folders", {})
+    known = before["folders"]
     for name, folder in after["folders"].items():  # a corpus may come later
         if known.get(name, folder) != folder:
             raise RunError(
