@@ -70,12 +70,18 @@ def test_a_file_travels_as_a_descriptor_and_is_closed(pool, tmp_path):
     (answer,) = done(pool, job(handle))
 
     assert answer == b"what it holds"
+    # It is closed just after the answer is there, and its number may be given to another file then.
+    until = time.monotonic() + WAIT_S
+    while _is_open(handle, file) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _is_open(handle, file)
+
+
+def _is_open(handle, file):
     try:
-        now = os.fstat(handle)
+        return os.path.samestat(os.fstat(handle), file)
     except OSError:
-        return
-    # Closed, and the number was given to what another thread opened meanwhile.
-    assert not os.path.samestat(now, file)
+        return False
 
 
 def test_a_mistake_comes_back_as_it_is(pool):
