@@ -19,7 +19,7 @@ by heart: `--most 5` lets each be heard at most five times, and leaves out the t
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,18 +113,16 @@ def _joined(text: Utterance, clip: Utterance) -> Utterance:
     )
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} was given, but at least 1 is needed")
-    return number
+def _whole(least: int, need: str) -> Callable[[str], int]:
+    """Return what reads a whole number of at least so much; `need` is told otherwise."""
 
+    def integer(text: str) -> int:  # argparse tells this name of what is no number
+        number = int(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{number} was given, but {need}")
+        return number
 
-def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} was given, but a seed is 0 or more")
-    return number
+    return integer
 
 
 def main() -> None:
@@ -133,8 +131,10 @@ def main() -> None:
     parser.add_argument("words", type=Path, help="manifest with texts and parts")
     parser.add_argument("sound", type=Path, help="manifest with recordings and speakers")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--most", type=_positive, help="how often a recording may be heard")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument(
+        "--most", type=_whole(1, "at least 1 is needed"), help="how often a recording may be heard"
+    )
+    parser.add_argument("--seed", type=_whole(0, "a seed is 0 or more"), default=0)
     given = parser.parse_args()
     try:
         sound = read_manifest(given.sound)

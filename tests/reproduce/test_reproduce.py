@@ -353,3 +353,14 @@ def test_verb_lists_what_would_run(whole, world, mersa):
     assert "finished  row V.1" in lines
     assert "to do     row V.6" in lines
     assert lines[-1].startswith("2 steps to do, ")
+
+
+@pytest.mark.parametrize("plan", ["{}", '{"settings": 3}', "[]"])
+def test_a_plan_that_is_none_is_refused(mersa, tmp_path, plan):
+    (tmp_path / "plan.json").write_text(plan, encoding="utf-8")
+
+    said = mersa("reproduce", "figure2", "--quick", "--out", tmp_path)
+
+    assert said.code == 2
+    assert "plan.json" in said.err
+    assert said.err.endswith("bring it back, or choose another --out\n")

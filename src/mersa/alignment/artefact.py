@@ -132,10 +132,15 @@ def read(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read ({first_line(error)}); align again with --again"
         ) from None
     if not (isinstance(facts, dict) and _is_whole(facts)):
-        raise AlignmentError(f"{path} is not what mersa align writes; align again with --again")
+        raise not_ours(path)
     if facts.get("pooling") == "cls":  # as older folders call it
         facts["pooling"] = "first"
     return facts
+
+
+def not_ours(path: Path) -> AlignmentError:
+    """Return the mistake of facts that were changed by hand, or are of something else."""
+    return AlignmentError(f"{path} is not what mersa align writes; align again with --again")
 
 
 def check(folder: Path, facts: Mapping[str, Any], cut: Cut) -> None:

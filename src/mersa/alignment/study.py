@@ -114,9 +114,7 @@ def study(
     try:
         config = AlignConfig.model_validate(every[0]["settings"])
     except ValidationError:
-        raise AlignmentError(
-            f"{leaves[0] / artefact.FACTS} is not what mersa align writes; align again with --again"
-        ) from None
+        raise artefact.not_ours(leaves[0] / artefact.FACTS) from None
     manifest = read_manifest(manifest_path)
     labels = label_set(config.data.labels, [one.emotion for one in manifest])
     selection = select(manifest, labels, min_duration_s=config.data.min_duration_s)

@@ -217,12 +217,12 @@ def _identity(request: Request) -> dict[str, Any]:
     }
 
 
-def _plan(out: Path) -> dict[str, Any]:
+def _plan(request: Request, out: Path) -> dict[str, Any]:
+    """Read what a folder was asked for before, in the form of this request's."""
     remedy = "bring it back, or choose another --out"
     asked = read_json(out / PLAN, remedy=remedy)
-    if not {"quick", "protocol", "seeds", "settings"} <= asked.keys() or not isinstance(
-        asked.get("folders"), dict
-    ):
+    known = _identity(request).keys() <= asked.keys()
+    if not (known and isinstance(asked["folders"], dict)):
         raise RunError(f"{out / PLAN} is not what mersa reproduce writes; {remedy}")
     return asked
 
@@ -230,7 +230,7 @@ def _plan(out: Path) -> dict[str, Any]:
 def _write_plan(request: Request, out: Path) -> None:
     asked = _identity(request)
     if (out / PLAN).is_file():
-        asked["folders"] = _plan(out)["folders"] | asked["folders"]
+        asked["folders"] = _plan(request, out)["folders"] | asked["folders"]
     write_json(out / PLAN, asked)
 
 
@@ -247,7 +247,7 @@ def _check_place(request: Request, out: Path) -> None:
             f"{out} holds {foreign!r}, which mersa reproduce did not put there; name a new or an "
             "empty folder as --out"
         )
-    before, after = _plan(out), _identity(request)
+    before, after = _plan(request, out), _identity(request)
     known = before["folders"]
     for name, folder in after["folders"].items():  # a corpus may come later
         if known.get(name, folder) != folder:
