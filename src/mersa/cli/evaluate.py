@@ -18,7 +18,6 @@ from mersa.cli.options import (
     print_json,
     progress_bars,
 )
-from mersa.cli.scores import print_robustness, print_scores
 
 
 def evaluate(
@@ -66,6 +65,7 @@ def evaluate(
     (hf:...) are a baseline from outside: of two the weight is fitted on the validation part, unless
     --weight gives it.
     """
+    from mersa.cli.scores import print_robustness, print_scores
     from mersa.held_out import evaluate as run_evaluation
     from mersa.runs import is_checkpoint, read_json
     from mersa.subgroups import Subgroup, to_text

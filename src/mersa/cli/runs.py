@@ -18,7 +18,6 @@ from mersa.cli.options import (
     print_json,
     progress_bars,
 )
-from mersa.cli.scores import print_scores
 
 
 def rows(as_json: Json = False) -> None:
@@ -79,6 +78,7 @@ def train(
     if manifest is None:
         raise ConfigError("no manifest was given; make one with: mersa prepare CORPUS --out DIR")
 
+    from mersa.cli.scores import print_scores
     from mersa.experiment import train as run_training
 
     name = row.upper() if row else resolved.network.system
